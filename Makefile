@@ -1,0 +1,49 @@
+# One verb per line of work; CI calls nothing else. Everything lives in .venv and .cache beside this file.
+PYTHON ?= python3
+BIN := .venv/bin
+ROUNDS ?= 20
+FUZZ_SECONDS ?= 60
+
+.PHONY: demo test interop bench check fuzz build clean lock
+.DEFAULT_GOAL := test
+
+# The environment, made anew whenever the pinned versions or the package's own description change.
+.venv/ready: pyproject.toml requirements.lock scripts/bootstrap
+	PYTHON="$(PYTHON)" scripts/bootstrap
+
+demo: .venv/ready
+	$(BIN)/townhall demo
+
+test: check
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+interop: .venv/ready
+	$(BIN)/python interop/run.py
+
+bench: .venv/ready
+	$(BIN)/python -m bench
+
+fuzz: .venv/ready
+	$(BIN)/pip install --quiet --require-hashes -r requirements-fuzz.lock
+	for harness in tests/fuzz/fuzz_*.py; do \
+	  $(BIN)/python $$harness -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 || exit 1; \
+	done
+
+build: .venv/ready
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+# Needs uv; writes pins and hashes, never an address.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --extra server --extra test --extra build pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --extra fuzz pyproject.toml -o requirements-fuzz.lock
+
+clean:
+	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,77 @@
+"""Access control: rights over resources, rules, policies, tokens and who is asking."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+__all__ = ["Actor", "Level", "Policy", "Resource", "Rule", "Token"]
+
+
+class Resource(enum.StrEnum):
+    """What a rule is about. Names of services are matched as ``namespace/group/name``."""
+
+    SERVICE = "service"
+    KEY = "key"
+    """Names are ``space/key``; the key's bytes are read as Latin-1, one character a byte."""
+    SESSION = "session"
+    AGENT = "agent"
+    """Status, metrics, reload, maintenance of nodes."""
+    OPERATOR = "operator"
+    """Tokens, policies, backup, restore, settings of the registry."""
+
+
+class Level(enum.IntEnum):
+    """What may be done. A longer (more exact) rule wins over a shorter one; at equal length DENY wins."""
+
+    DENY = 0
+    READ = 1
+    WRITE = 2
+
+
+class Rule(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """``level`` on everything of ``resource`` whose name is ``name`` (or starts with it, when ``prefix``)."""
+
+    resource: Resource
+    level: Level
+    name: str = ""
+    prefix: bool = True
+
+
+class Policy(msgspec.Struct, frozen=True, gc=False):
+    """A named set of rules."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    description: str = ""
+    revision: int = 0
+
+
+class Token(msgspec.Struct, frozen=True, gc=False):
+    """A token; the secret is known only as its SHA-256 (secrets are random and long, so no slow hash is needed)."""
+
+    id: str
+    secret_hash: bytes
+    policies: tuple[str, ...]
+    description: str = ""
+    created_at: int = 0
+    expires_at: int = 0
+    """Unix milliseconds; 0 never."""
+    management: bool = False
+    """May do everything."""
+    revision: int = 0
+
+
+class Actor(msgspec.Struct, frozen=True, gc=False):
+    """Who asks: resolved from a token by ``core.access``. Faces pass it on and never look inside."""
+
+    token_id: str = ""
+    rules: tuple[Rule, ...] = ()
+    management: bool = False
+    internal: bool = False
+    """The registry itself (expiry, sweeps)."""
+    address: str = ""
+    """Where the request came from, ``host:port``."""
+    restricted: bool = False
+    """Configuration demands tokens, whatever the state says: only what the rules allow is allowed."""

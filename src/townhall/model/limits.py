@@ -1,0 +1,291 @@
+"""Every limit, once, with its reason and where the field has set it before.
+
+Sizes are bytes, times are milliseconds, everything else is a count; the unit ends the name. A limit that users may
+change is the default of a field of ``core.Rules`` or of a room's options; the others are fixed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- names and values of the catalogue ---------------------------------------------------------------------------
+
+NAMESPACE_SIZE_MAX: Final = 128
+"""Nacos allows 128 for a namespace id; the others have shorter or none."""
+SERVICE_SIZE_MAX: Final = 255
+"""Fits Dubbo's ``providers:interface:version:group`` names and a DNS name; Nacos allows 512 with its group."""
+INSTANCE_ID_SIZE_MAX: Final = 512
+"""Nacos builds ids as ``ip#port#cluster#group@@service``, so an id can hold a service name and more."""
+ADDRESS_SIZE_MAX: Final = 253
+"""The longest DNS name (RFC 1035 §2.3.4)."""
+PORT_MAX: Final = 65_535
+PORTS_COUNT_MAX: Final = 16
+"""Further named ports per instance; Kubernetes services rarely pass five."""
+TAGS_COUNT_MAX: Final = 128
+TAG_SIZE_MAX: Final = 1_024
+"""Traefik writes its whole routing rule into one Consul tag."""
+METADATA_COUNT_MAX: Final = 128
+"""Consul allows 64 pairs; Nacos and Eureka set no count and Spring programs exceed 64."""
+METADATA_KEY_SIZE_MAX: Final = 256
+METADATA_VALUE_SIZE_MAX: Final = 8_192
+"""Dubbo puts method lists and service revisions into one value; Consul's 512 is too small for them."""
+METADATA_SIZE_MAX: Final = 65_536
+"""All pairs of one instance, so that a service of a thousand instances still fits in one answer."""
+LABEL_SIZE_MAX: Final = 128
+"""Region, zone, cluster, node, protocol, claim and reason codes."""
+REASON_SIZE_MAX: Final = 1_024
+"""What an operator or a probe says about an instance; longer texts are cut with an ellipsis."""
+WEIGHT_MAX: Final = 65_535.0
+"""Nacos allows 10,000, Consul and DNS SRV 65,535."""
+
+# --- how much the registry holds -----------------------------------------------------------------------------------
+
+INSTANCES_COUNT_MAX: Final = 5_000_000
+"""About 5 GB of memory at 1 KB an instance; beyond that a start takes longer than clients wait."""
+SERVICES_COUNT_MAX: Final = 1_000_000
+LEASES_COUNT_MAX: Final = 10_000_000
+TOKENS_COUNT_MAX: Final = 100_000
+POLICIES_COUNT_MAX: Final = 10_000
+BATCH_COUNT_MAX: Final = 10_000
+"""Instances in one batch register, leases in one renewal, failures in one report: bounded work per request."""
+INTERNED_COUNT_MAX: Final = 65_536
+"""Texts, tag lists and dictionaries remembered for sharing, each; about 10 MB when full, and then it begins anew."""
+
+# --- leases --------------------------------------------------------------------------------------------------------
+
+LEASE_TTL_MIN_MS: Final = 1_000
+"""A second survives an ordinary garbage collection pause of a client; etcd's minimum is 2 s, Consul's 10 s."""
+LEASE_TTL_DEV_MIN_MS: Final = 100
+"""``--dev`` relaxes the minimum so that a trial need not wait."""
+LEASE_TTL_DEFAULT_MS: Final = 15_000
+"""Three heartbeats of 5 s, as with Nacos."""
+LEASE_TTL_MAX_MS: Final = 9_000_000_000_000
+"""etcd's maximum of 9,000,000,000 s."""
+EVICTION_GRACE_TTLS: Final = 1
+"""A lapsed instance stays as SUSPECT for as long again as its TTL (Nacos: unhealthy at 15 s, gone at 30 s)."""
+LAPSES_PER_SWEEP_MAX: Final = 1_000
+"""The storm brake: leases that one sweep may declare lapsed or ended (etcd revokes at most 1,000 a second)."""
+LEASE_ATTACHMENTS_MAX: Final = 100_000
+"""Instances and keys on one lease: ending it is one commit whose fan-out is done at once."""
+SWEEP_SCAN_MAX: Final = 20_000
+"""Silent leases that one sweep looks at: about 10 ms, wherever a mass disappearance left more of them held."""
+
+# --- removal floor ---------------------------------------------------------------------------------------------------
+
+FLOOR_RATIO_DEFAULT: Final = 0.5
+"""Below half of the known instances, silence is more likely ours or the network's than theirs (Eureka 0.85 of renewals)."""
+FLOOR_INSTANCES_MIN: Final = 3
+"""A service of one or two instances has no floor: its last instance must be allowed to die (Eureka never lets it)."""
+FLOOR_WINDOW_MS: Final = 600_000
+"""How long a silent removal still counts against the floor; ten minutes outlast a rolling restart of a site."""
+FLOOR_HOLD_MAX_MS: Final = 1_800_000
+"""The protection lets go: an instance silent for half an hour is not coming back by itself."""
+
+# --- callers' reports ------------------------------------------------------------------------------------------------
+
+REPORT_FAILURES_MIN: Final = 3
+"""Failures within the window that make an instance SUSPECT; Envoy ejects after 5 in a row, per caller."""
+REPORT_WINDOW_MS: Final = 10_000
+REPORT_HOLD_MS: Final = 30_000
+"""How long reports keep an instance out; Envoy's base ejection time."""
+REPORTERS_TRACKED_MAX: Final = 10_000
+"""Instances with fresh reports that the hub remembers; the oldest is forgotten first."""
+
+# --- history, keys and transactions ------------------------------------------------------------------------------------
+
+SERVICE_LOG_COUNT_MAX: Final = 256
+"""Changes of one service that a watcher may lag behind before it must list again; a list of the service is no larger."""
+REMOVED_SERVICES_REMEMBERED_MAX: Final = 10_000
+"""Logs of services that are gone, so that their watchers learn of the end rather than of compaction."""
+KEY_SIZE_MAX: Final = 4_096
+"""etcd has no limit of its own; ZooKeeper paths and Consul keys stay far below."""
+VALUE_SIZE_MAX: Final = 1_048_576
+"""ZooKeeper's 1 MiB; etcd 1.5 MiB for a whole request, Consul 512 KiB."""
+TXN_OPERATIONS_MAX: Final = 128
+"""etcd's and Consul's limit, for compares, success and failure branch each."""
+TXN_DEPTH_MAX: Final = 4
+"""Nested transactions; deeper ones occur nowhere and would make the footprint of a command unclear."""
+RANGE_COUNT_MAX: Final = 100_000
+"""Keys in one native answer; more are fetched page by page."""
+KEY_HISTORY_COUNT_MAX: Final = 1_000_000
+"""Revisions that a space keeps before it compacts by itself (etcd: 5-minute or 1,000-revision modes are usual)."""
+SPACES_COUNT_MAX: Final = 64
+"""One for each protocol and a few of an operator's own; each is walked when a session ends."""
+KEY_HISTORY_SIZE_MAX: Final = 536_870_912
+"""Bytes of history that a space keeps before it compacts by itself: a quarter of its quota, which counts present keys."""
+KEY_PURGE_COUNT_MAX: Final = 10_000
+"""Forgotten revisions that one commit frees at most: about 5 ms, so that a compaction never stalls the writer."""
+KEY_PURGE_STEP_COUNT: Final = 64
+"""Forgotten revisions that each later commit frees until all are."""
+SESSION_LOCK_DELAY_MAX_MS: Final = 60_000
+"""Consul's maximum."""
+SPACE_SIZE_DEFAULT_MAX: Final = 2_147_483_648
+"""etcd's default quota of 2 GiB per space."""
+LOCK_WAITERS_MAX: Final = 10_000
+"""Waiters in the queue of one lock."""
+
+# --- access ------------------------------------------------------------------------------------------------------------
+
+POLICY_RULES_MAX: Final = 1_000
+TOKEN_POLICIES_MAX: Final = 64
+TOKEN_SECRET_SIZE_MIN: Final = 16
+"""Secrets that somebody chose: stored with a fast hash, so they must be long (a UUID has 36 characters)."""
+TOKEN_SECRET_SIZE_MAX: Final = 512
+"""A longer presented secret is not hashed at all."""
+
+# --- hub ---------------------------------------------------------------------------------------------------------------
+
+GROUP_COMMITS_MAX: Final = 1_024
+"""Commands in one group commit: about 20 ms of deciding, evolving and answering, so that others keep their p99."""
+PENDING_COMMANDS_MAX: Final = 65_536
+"""Commands waiting for the writer; more are refused with OverLimit rather than kept waiting past their deadline."""
+CURSORS_COUNT_MAX: Final = 200_000
+"""Parked reads and streams; 3 KB each on the HTTP side."""
+FANOUT_SLICE_COUNT: Final = 256
+"""Cursors woken before other requests get a turn: about 2 ms."""
+COMMIT_SIZE_MAX: Final = 16_777_216
+"""One journal entry; larger ones would stall every other writer."""
+SNAPSHOT_EVERY_COMMITS: Final = 200_000
+"""Commits between snapshots: replaying that many takes about 2 s."""
+SNAPSHOT_EVERY_SIZE: Final = 268_435_456
+"""Journal bytes between snapshots, whichever comes first."""
+STALL_MIN_MS: Final = 250
+"""A gap between two ticks of the hub that counts as our own stall and extends deadlines."""
+
+# --- engine ------------------------------------------------------------------------------------------------------------
+
+GROUP_SIZE_MAX: Final = 268_435_456
+"""Blobs of one group commit together; a torn tail is searched no further, and one group is held in memory on replay."""
+SEGMENT_SIZE: Final = 33_554_432
+"""A journal segment is closed beyond this: small enough to be checked within 50 ms at a start (etcd: 64 MB)."""
+SEGMENT_ALLOCATE_SIZE: Final = 8_388_608
+"""Disk space reserved ahead of the writer, so that fdatasync seldom has to write the file's size as well."""
+REPLAY_BLOCK_SIZE: Final = 1_048_576
+"""Read at a time on replay: large enough to make system calls vanish, small enough to stay in the processor's cache."""
+SNAPSHOT_SYNC_SIZE: Final = 8_388_608
+"""A snapshot is flushed each time this much was written, so that appends beside it do not wait for all of it at once."""
+BACKUP_ATTEMPTS_MAX: Final = 5
+"""A backup starts over when the journal it reads was trimmed meanwhile; that happens at most once per snapshot."""
+
+# --- HTTP --------------------------------------------------------------------------------------------------------------
+
+HEADER_COUNT_MAX: Final = 100
+"""Apache's limit; Python's http.client also stops at 100."""
+HEADER_SIZE_MAX: Final = 32_768
+"""Request line and all header fields together (nginx 4 × 8 KiB)."""
+TARGET_SIZE_MAX: Final = 16_384
+"""The request target; a long filter expression fits."""
+BODY_SIZE_MAX: Final = 8_388_608
+"""A batch of 10,000 registrations is about 5 MB; faces set smaller limits per route."""
+JSON_DEPTH_MAX: Final = 64
+"""Nesting of a JSON body; the deepest real one (an etcd transaction) has about 12."""
+CONNECTIONS_MAX: Final = 20_000
+"""In all; 10,000 parked watchers and as many others."""
+CONNECTIONS_PER_ADDRESS_MAX: Final = 20_000
+"""Loopback and NAT put a whole site behind one address, so it is as high as the total unless the operator lowers it."""
+HEADER_TIMEOUT_MS: Final = 10_000
+"""From the first byte of a request to the end of its header: slowloris."""
+BODY_TIMEOUT_MS: Final = 30_000
+"""Without a byte of an announced body."""
+IDLE_TIMEOUT_MS: Final = 120_000
+"""A kept-alive connection without a request."""
+PIPELINE_COUNT_MAX: Final = 128
+"""Pipelined requests answered in one turn; then the other connections get theirs."""
+READ_AHEAD_SIZE_MAX: Final = 65_536
+"""Bytes held of pipelined requests that wait for an earlier answer; reading stops beyond."""
+CHUNK_LINE_SIZE_MAX: Final = 256
+"""A chunk's size with its extensions, which nobody uses but attackers: they carry bytes that no other limit counts."""
+LINGER_TIMEOUT_MS: Final = 1_000
+"""After an early answer we read on for so long, since closing over unread bytes resets the connection and loses it."""
+LISTEN_BACKLOG_COUNT: Final = 4_096
+"""Connections the kernel holds for us (it cuts this to somaxconn): a restart brings all clients back at once."""
+TIMER_TICK_MS: Final = 50
+"""Grain of the HTTP timeouts; ends of long polls come up to so much late."""
+DUPLEX_PENDING_MAX: Final = 256
+"""Answers that one session stream may wait for before its input is left unread."""
+PARKED_PER_ADDRESS_MAX: Final = 20_000
+WRITE_BUFFER_SIZE_MAX: Final = 1_048_576
+"""Unsent bytes of one connection; a stream is not pulled beyond, and a reply's reader is not served further requests."""
+STREAM_STALL_TIMEOUT_MS: Final = 60_000
+"""A stream whose peer takes no byte for this long while data waits is closed."""
+GZIP_SIZE_MIN: Final = 1_400
+"""Smaller answers fit one packet anyway (Consul's threshold)."""
+WAIT_DEFAULT_MS: Final = 300_000
+"""A long poll without ``wait`` (Consul: 5 minutes)."""
+WAIT_MAX_MS: Final = 600_000
+"""Consul's cap of 10 minutes."""
+STREAM_HEARTBEAT_MS: Final = 15_000
+"""A comment line on a quiet stream, below the 30 to 60 s after which proxies close idle connections."""
+REPLY_CACHE_COUNT_MAX: Final = 20_000
+"""Rendered answers kept whole; the least recently used goes first."""
+REPLY_CACHE_SIZE_MAX: Final = 268_435_456
+"""The same in bytes: a list of 10,000 instances is about 3 MB."""
+HEAD_MEMO_COUNT_MAX: Final = 16_384
+"""Heads whose reading is remembered by their bytes (a client sends the same ones again and again), about 2 KB each."""
+HEAD_MEMO_SIZE_MAX: Final = 1_024
+"""Longer heads are read anew each time."""
+WATCH_SERVICES_MAX: Final = 10_000
+"""Services in one watch stream."""
+
+# --- filter expressions ------------------------------------------------------------------------------------------------
+
+FILTER_SIZE_MAX: Final = 4_096
+"""Characters of one expression; a quarter of a request target, so it fits percent-encoded."""
+FILTER_TERMS_MAX: Final = 64
+"""Comparisons in one expression: each is evaluated on every instance."""
+FILTER_DEPTH_MAX: Final = 32
+"""Nested parentheses, and groups of a pattern; people write three."""
+FILTER_PATTERN_SIZE_MAX: Final = 512
+"""Characters of one regular expression; RE2 bounds the compiled program only."""
+FILTER_PROGRAM_MAX: Final = 1_000
+"""Instructions of a compiled pattern (RE2: 1,000 repetitions, then a memory budget)."""
+FILTER_WORK_MAX: Final = 1_000_000
+"""Steps that the patterns of one request may take beyond cached look-ups: about 0.2 s, then it is refused."""
+
+# --- native protocol ----------------------------------------------------------------------------------------------------
+
+SESSION_LINE_SIZE_MAX: Final = 1_048_576
+"""One line of a session stream: 10,000 lease ids are about 220 KB."""
+SESSION_LEASES_MAX: Final = 10_000
+"""Leases that one session keeps alive; as many as one batch may renew."""
+FRAGMENTS_CACHED_MAX: Final = 65_536
+"""Rendered instances kept: about 40 MB at 600 bytes each; the oldest go first."""
+ANSWERS_CACHED_MAX: Final = 4_096
+"""Rendered service answers and watch events kept, each shared by all who ask or watch."""
+ANSWER_CACHED_SIZE_MAX: Final = 1_048_576
+"""A larger answer is rendered anew each time rather than kept."""
+
+# --- SDK ---------------------------------------------------------------------------------------------------------------
+
+CLIENT_ANSWER_SIZE_MAX: Final = 268_435_456
+"""An answer the SDK reads whole; 100,000 instances are about 60 MB."""
+CLIENT_BACKOFF_MIN_MS: Final = 100
+CLIENT_BACKOFF_MAX_MS: Final = 10_000
+"""Between attempts to reach the registry, with full jitter."""
+CLIENT_EJECTION_MS: Final = 5_000
+"""How long the SDK leaves out an instance that failed a call; doubles with each failure up to the maximum."""
+CLIENT_EJECTION_MAX_MS: Final = 60_000
+CLIENT_EJECTED_SHARE_MAX: Final = 0.5
+"""Of the callable instances; one at least. Envoy stops at 10 %, gRPC's outlier detection too, Polaris at 50 %."""
+CLIENT_EJECTIONS_REMEMBERED_MS: Final = 120_000
+"""How long an instance that works again is still punished harder for its next failure."""
+CLIENT_TIMEOUT_MS: Final = 10_000
+"""Budget of one request to the registry, over all its URLs and attempts."""
+CLIENT_RETRIES_DEFAULT: Final = 2
+"""Further instances that a call tries; three in all, as with Finagle and Dubbo."""
+CLIENT_CONNECTIONS_IDLE_MAX: Final = 32
+"""Kept-alive connections per peer; more are closed when their request is done."""
+CLIENT_IDLE_MS: Final = 55_000
+"""A connection idle for longer is not used again: below the 60 s after which most servers and balancers close it."""
+CLIENT_STREAM_SILENCE_MS: Final = 45_000
+"""A stream on which nothing came for three heartbeats is dead (``STREAM_HEARTBEAT_MS``)."""
+CLIENT_LOST_MS: Final = 30_000
+"""Without the registry for longer than this, a mirror is LOST rather than SUSPENDED; twice the default TTL."""
+CLIENT_SNAPSHOT_INTERVAL_MS: Final = 1_000
+"""Between two writes of one service's snapshot on disk."""
+CLIENT_REPORT_INTERVAL_MS: Final = 1_000
+"""Between two failure reports; what comes meanwhile is counted together."""
+CLIENT_REPORTS_COUNT_MAX: Final = 1_000
+"""Instances in one report; further ones wait for the next."""
+CLIENT_FETCHES_MAX: Final = 16
+"""Services whose first picture a mirror fetches at the same time."""

@@ -1,0 +1,9 @@
+"""Options that lengthen the random tests beyond what ``make test`` runs."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=10, help="kills in tests/crash (default 10)")

@@ -1,0 +1,76 @@
+"""Who may import whom. A new room or a new third-party package is a decision: add it here and say why in docs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from house import rules
+
+# Room → rooms it may import besides itself. ``face`` is the contract in face/__init__.py and the pure router.
+ALLOWED = {
+    "": {"client", "model"},
+    "model": set(),
+    "client": {"model"},
+    "core": {"model"},
+    "engine": {"model"},
+    "hub": {"core", "engine", "model"},
+    "wire": {"model"},
+    "face": {"core", "model"},
+    "face.native": {"core", "face", "model", "wire"},
+    "serve": {"core", "face", "hub", "model", "wire"},
+    "ops": {"", "client", "core", "engine", "face", "face.native", "hub", "model", "serve", "wire"},
+}
+# Third-party packages, room by room. The SDK's rooms (model, client) have msgspec alone.
+PACKAGES = {
+    "core": {"msgspec", "sortedcontainers"},
+    "serve": {"msgspec", "httptools"},
+    "ops": {"msgspec", "uvloop"},
+}
+PURE = {"model", "wire", "core", "face", "face.native"}
+# Modules whose import, and calls whose use, would make a pure room depend on time, chance, the machine or the loop.
+IMPURE = {
+    "asyncio",
+    "logging",
+    "os",
+    "random",
+    "secrets",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+    "uuid",
+}
+
+
+@pytest.mark.parametrize("module", rules.modules())
+def test_rooms_import_only_what_they_may(module: str) -> None:
+    path, room = rules.modules()[module], rules.room(module)
+    assert room in ALLOWED, f"{room!r} is a new room: list it in ALLOWED"
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for line, name in rules.imports(path, package=package):
+        head = name.split(".")[0]
+        if head == "townhall":
+            known = name if name in rules.modules() else name.rpartition(".")[0]
+            target = rules.room(known)
+            assert target == room or target in ALLOWED[room], (
+                f"{rules.where(path)}:{line}: {room or 'townhall'} must not import {target} ({name})"
+            )
+        elif head not in sys.stdlib_module_names:
+            assert head in PACKAGES.get(room, {"msgspec"}), f"{rules.where(path)}:{line}: {room} must not import {head}"
+        elif room in PURE:
+            assert head not in IMPURE, f"{rules.where(path)}:{line}: {room} is pure and must not import {head}"
+
+
+def test_the_sdk_brings_no_server_code() -> None:
+    script = (
+        "import sys, townhall; townhall.Provider, townhall.Consumer, townhall.blocking\n"
+        "bad = [m for m in sys.modules if m.startswith('townhall.') and m.split('.')[1] not in ('client', 'model')]\n"
+        "bad += [m for m in ('httptools', 'uvloop', 'sortedcontainers', 'sqlite3') if m in sys.modules]\n"
+        "print(bad)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == "[]"
