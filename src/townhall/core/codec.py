@@ -1,0 +1,330 @@
+"""Commits and states as bytes (MessagePack).
+
+A snapshot is a sequence of chunks: one byte that names the section, then its items. Only causes are stored; counts,
+attachments and indexes are derived again when it is read. ``dump_state`` notes what stands when it is called (see the
+head of ``core.state``), so the caller may draw the chunks in slices while commits go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec.structs import force_setattr, replace
+
+from townhall.core.facts import Commit
+from townhall.core.keyspace import TO_THE_END, Keyspace
+from townhall.core.state import DEFAULT_SETTINGS, Lease, RemovedService, Service, Session, State
+from townhall.core.tally import Tally
+from townhall.model.access import Policy, Token
+from townhall.model.errors import Damaged
+from townhall.model.instance import CLEAR, Instance, ServiceKey, ServiceSettings
+from townhall.model.lease import LeaseKind
+
+__all__ = ["FORMAT", "decode_commit", "dump_state", "encode_commit", "load_state"]
+
+FORMAT: Final = 1
+_CHUNK_COUNT: Final = 500
+"""Items per chunk: about 100 KB and half a millisecond."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_commits = msgspec.msgpack.Decoder(Commit)
+
+
+def encode_commit(commit: Commit) -> bytes:
+    """A commit for the journal. Its position is not in it: that is the entry's own."""
+    return _encode(commit)
+
+
+def decode_commit(blob: bytes, position: int) -> Commit:
+    """The commit of a journal entry. Raises Damaged when it is not one, or is of a version that knows more."""
+    try:
+        commit = _commits.decode(blob)
+    except msgspec.MsgspecError as exc:
+        raise Damaged(f"journal entry {position} cannot be read: {exc}", position=position) from exc
+    force_setattr(commit, "position", position)  # Just made here, nobody else has seen it.
+    return commit
+
+
+class _Head(msgspec.Struct, array_like=True):
+    format: int
+    position: int
+    time_ms: int
+    stamp: int
+    stamp_node: str
+    removed_floor: int
+    listing_floor: int
+    access_enabled: bool
+    gone: list[tuple[tuple[ServiceKey, str], int]]
+    """The registry's own silent removals."""
+    listings: list[tuple[str, int]]
+    silent: list[int]
+
+
+class _ServiceRow(msgspec.Struct, array_like=True):
+    key: ServiceKey
+    revision: int
+    explicit: bool
+    metadata: dict[str, str]
+    settings: ServiceSettings
+    log: list[tuple[int, str]]
+    log_after: int
+    gone: list[tuple[str, int]]
+
+
+class _LeaseRow(msgspec.Struct, array_like=True):
+    id: int
+    ttl_ms: int
+    owner: str
+    epoch: int
+    kind: LeaseKind
+    granted_at: int
+    own: bool
+    lapsed_at: int
+    disconnected_at: int
+
+
+Item = TypeVar("Item")
+
+
+def dump_state(state: State) -> Iterator[bytes]:
+    """The state as it is now, in chunks. Draw them whenever there is time; commits meanwhile do not show in them."""
+    head = _Head(
+        FORMAT,
+        state.position,
+        state.time_ms,
+        state.stamp,
+        state.stamp_node,
+        state.removed_floor,
+        state.listing_floor,
+        state.access_enabled,
+        _gone(state.ephemeral),
+        list(state.listings.items()),
+        list(state.silent),
+    )
+    # From here on whoever changes a service or lease changes a copy.
+    state.generation += 1
+    return _chunks(
+        head,
+        leases=list(state.leases.values()),
+        services=list(state.services.values()),
+        spaces=[space.dump() for space in state.spaces.values()],
+        others=(
+            (b"R", list(state.removed.items())),
+            (b"X", list(state.sessions.values())),
+            (b"T", list(state.tokens.values())),
+            (b"P", list(state.policies.values())),
+        ),
+    )
+
+
+def _gone(tally: Tally) -> list[Any]:
+    return list(tally.gone.items()) if tally.gone is not None else []
+
+
+def _chunks(
+    head: _Head,
+    *,
+    leases: list[Lease],
+    services: list[Service],
+    spaces: list[Iterator[Sequence[object]]],
+    others: Sequence[tuple[bytes, list[Any]]],
+) -> Iterator[bytes]:
+    yield b"H" + _encode(head)
+    instances = (instance for service in services for instance in service.instances.values())
+    sections: Sequence[tuple[bytes, Iterable[Any]]] = (
+        (b"L", map(_lease_row, leases)),
+        (b"S", map(_service_row, services)),
+        (b"I", instances),
+        *others,
+    )
+    for code, items in sections:
+        for rows in _batches(items):
+            yield code + _encode(rows)
+    for records in spaces:
+        for record in records:
+            yield b"K" + _encode(record)
+    yield b"E" + _encode(head.position)
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, _CHUNK_COUNT)):
+        yield batch
+
+
+def _lease_row(lease: Lease) -> _LeaseRow:
+    return _LeaseRow(
+        lease.id,
+        lease.ttl_ms,
+        lease.owner,
+        lease.epoch,
+        lease.kind,
+        lease.granted_at,
+        lease.own,
+        lease.lapsed_at,
+        lease.disconnected_at,
+    )
+
+
+def _service_row(service: Service) -> _ServiceRow:
+    return _ServiceRow(
+        service.key,
+        service.revision,
+        service.explicit,
+        service.metadata,
+        service.settings,
+        service.log,
+        service.log_after,
+        _gone(service.tally),
+    )
+
+
+def load_state(chunks: Iterable[bytes]) -> State:
+    """The state of a snapshot. Raises Damaged when the chunks are not a whole one, or of a newer format."""
+    state = State()
+    iterator = iter(chunks)
+    try:
+        _load_head(state, next(iterator, b""))
+        chunk = section = b""
+        for chunk in iterator:
+            section = chunk[:1]
+            if section == b"E":
+                break
+            if section == b"K":
+                _load_space(state, chunk, iterator)
+            else:
+                decoder, load = _SECTIONS[section]
+                load(state, decoder.decode(memoryview(chunk)[1:]))
+        if section != b"E" or chunk[1:] != _encode(state.position) or next(iterator, None) is not None:
+            raise Damaged("the snapshot is not complete", position=state.position)
+        _derive(state)
+    except (msgspec.MsgspecError, KeyError, ValueError, TypeError, IndexError) as exc:
+        raise Damaged(f"the snapshot cannot be read: {exc}", position=state.position) from exc
+    return state
+
+
+def _load_head(state: State, chunk: bytes) -> None:
+    if chunk[:1] != b"H":
+        raise Damaged("the snapshot does not begin with its head", position=0)
+    head = msgspec.msgpack.decode(memoryview(chunk)[1:], type=_Head)
+    if head.format != FORMAT:
+        raise Damaged(f"the snapshot has format {head.format}, this version reads {FORMAT}", position=head.position)
+    state.position = head.position
+    state.time_ms = head.time_ms
+    state.stamp = head.stamp
+    state.stamp_node = head.stamp_node
+    state.removed_floor = head.removed_floor
+    state.listing_floor = head.listing_floor
+    state.access_enabled = head.access_enabled
+    state.ephemeral.gone = dict(head.gone) or None
+    state.listings.update(head.listings)
+    state.silent.update(dict.fromkeys(head.silent))
+
+
+def _load_leases(state: State, rows: list[_LeaseRow]) -> None:
+    text = state.interner.text
+    for row in rows:
+        state.leases[row.id] = Lease(
+            row.id,
+            row.ttl_ms,
+            text(row.owner),
+            row.epoch,
+            row.kind,
+            state.generation,
+            row.granted_at,
+            row.own,
+            row.lapsed_at,
+            row.disconnected_at,
+        )
+
+
+def _load_services(state: State, rows: list[_ServiceRow]) -> None:
+    for row in rows:
+        service = state.make_service(row.key)
+        service.revision = row.revision
+        service.explicit = row.explicit
+        service.metadata = state.interner.pairs(row.metadata)
+        service.settings = DEFAULT_SETTINGS if row.settings == DEFAULT_SETTINGS else row.settings
+        service.log = row.log
+        service.log_after = row.log_after
+        service.tally.gone = dict(row.gone) or None
+
+
+def _load_instances(state: State, rows: list[Instance]) -> None:
+    service: Service | None = None
+    for instance in rows:
+        if service is None or service.key != instance.key:
+            service = state.services[instance.key]
+        state.store(service, None, _shared(state, service, instance))
+
+
+def _shared(state: State, service: Service, instance: Instance) -> Instance:
+    """The instance with its values shared as ``evolve`` would have shared them."""
+    incarnation, registered_at = instance.incarnation, instance.registered_at
+    return replace(
+        state.interner.instance(instance),
+        key=service.key,
+        evidence=CLEAR if instance.evidence == CLEAR else instance.evidence,
+        revision=incarnation if instance.revision == incarnation else instance.revision,
+        since=registered_at if instance.since == registered_at else instance.since,
+        lease=state.leases[instance.lease].id if instance.lease else 0,
+        reason=state.interner.text(instance.reason),
+        stamp_node=state.interner.text(instance.stamp_node),
+    )
+
+
+def _load_removed(state: State, rows: list[tuple[ServiceKey, RemovedService]]) -> None:
+    state.removed.update(rows)
+
+
+def _load_sessions(state: State, rows: list[Session]) -> None:
+    state.sessions.update({session.id: session for session in rows})
+
+
+def _load_tokens(state: State, rows: list[Token]) -> None:
+    state.tokens.update({token.id: token for token in rows})
+
+
+def _load_policies(state: State, rows: list[Policy]) -> None:
+    state.policies.update({policy.name: policy for policy in rows})
+
+
+_SECTIONS: dict[bytes, tuple[msgspec.msgpack.Decoder[Any], Callable[[State, Any], None]]] = {
+    b"L": (msgspec.msgpack.Decoder(list[_LeaseRow]), _load_leases),
+    b"S": (msgspec.msgpack.Decoder(list[_ServiceRow]), _load_services),
+    b"I": (msgspec.msgpack.Decoder(list[Instance]), _load_instances),
+    b"R": (msgspec.msgpack.Decoder(list[tuple[ServiceKey, RemovedService]]), _load_removed),
+    b"X": (msgspec.msgpack.Decoder(list[Session]), _load_sessions),
+    b"T": (msgspec.msgpack.Decoder(list[Token]), _load_tokens),
+    b"P": (msgspec.msgpack.Decoder(list[Policy]), _load_policies),
+}
+
+
+def _load_space(state: State, first: bytes, chunks: Iterator[bytes]) -> None:
+    def records() -> Iterator[Sequence[Any]]:
+        chunk = first
+        while chunk[:1] == b"K":
+            yield msgspec.msgpack.decode(memoryview(chunk)[1:])
+            chunk = next(chunks, b"")
+
+    space = Keyspace.load(records())
+    state.spaces[space.name] = space
+
+
+def _derive(state: State) -> None:
+    """What follows from the sections together: the indexes of secrets, and what hangs on leases besides instances."""
+    state.secrets.update({token.secret_hash: token.id for token in state.tokens.values()})
+    for session in state.sessions.values():
+        lease = state.leases.get(session.lease)
+        if lease is not None:
+            lease.sessions = (lease.sessions or set()) | {session.id}
+    for space in state.spaces.values():
+        for kv in space.range(b"\0", TO_THE_END)[0]:
+            lease = state.leases.get(kv.lease)
+            if lease is not None and lease.keys is None:
+                lease.keys = {(space.name, kv.key)}
+            elif lease is not None and lease.keys is not None:
+                lease.keys.add((space.name, kv.key))

@@ -1,0 +1,300 @@
+"""Commands: what somebody wants. Imperative; each is decided by one function in the table of ``core.decide``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from townhall.model.access import Rule
+from townhall.model.instance import Instance, ServiceKey, ServiceSettings, Verdict
+from townhall.model.keys import KeyValue, Transaction
+from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
+
+__all__ = [
+    "BootstrapAccess", "CancelDrain", "CloseSession", "Command", "CompactSpace", "DeletePolicy", "DeleteService",
+    "DeleteToken", "Deregister", "EndLease", "GrantLease", "LapseLeases", "LeaseGrant", "MarkReported", "OpenSession",
+    "PatchInstance", "PutPolicy", "PutService", "PutToken", "RangeResult", "RecoverLease", "Register", "Registration",
+    "SetConnection", "SetMaintenance", "SetOverride", "StartDrain", "Sweep", "TakeOverLeases", "Transact",
+    "TransactResult",
+]  # fmt: skip
+
+
+class Register(msgspec.Struct, frozen=True, kw_only=True):
+    """Register an instance, or update it (upsert). Result: ``Registration``, with its lease and TTL.
+
+    The same claim (or none on either side) and definition changes nothing; the same claim with another definition
+    updates within the incarnation; another claim is a new incarnation, and the old lease, if nothing else hangs on
+    it, ends as SUPERSEDED.
+    """
+
+    key: ServiceKey
+    id: str
+    address: str
+    port: int = 0
+    ports: dict[str, int] = {}
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}
+    weight: float = 1.0
+    region: str = ""
+    zone: str = ""
+    cluster: str = ""
+    enabled: bool = True
+    ready: bool = True
+    persistent: bool = False
+    ttl_ms: int = 0
+    """0 takes the registry's default. Ignored when ``lease`` names an existing one or ``persistent`` is set."""
+    lease: int = 0
+    """Hang it on this lease instead of a new one of its own."""
+    claim: str = ""
+    protocol: str = "native"
+    origin: str = ""
+    node: str = ""
+
+
+class Deregister(msgspec.Struct, frozen=True, kw_only=True):
+    """Remove an instance deliberately. Refused with Fenced when ``incarnation`` or ``claim`` is given and stale."""
+
+    key: ServiceKey
+    id: str
+    incarnation: int = 0
+    claim: str = ""
+
+
+class PatchInstance(msgspec.Struct, frozen=True, kw_only=True):
+    """Change what is given, keep the rest. ``metadata`` merges; a None value removes its key."""
+
+    key: ServiceKey
+    id: str
+    incarnation: int = 0
+    tags: tuple[str, ...] | None = None
+    metadata: dict[str, str | None] | None = None
+    weight: float | None = None
+    enabled: bool | None = None
+    ready: bool | None = None
+    zone: str | None = None
+
+
+class SetOverride(msgspec.Struct, frozen=True, kw_only=True):
+    """The operator's word on an instance; None takes it back."""
+
+    key: ServiceKey
+    id: str
+    verdict: Verdict | None
+    reason: str = ""
+
+
+class SetMaintenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Put an instance into maintenance with a reason, or take it out (``reason`` None)."""
+
+    key: ServiceKey
+    id: str
+    reason: str | None
+
+
+class StartDrain(msgspec.Struct, frozen=True, kw_only=True):
+    """No new calls for this instance. Complete when all subscribers have acknowledged, or at the deadline."""
+
+    key: ServiceKey
+    id: str
+    deadline_ms: int = 0
+    """From now; 0 takes the service's setting."""
+    incarnation: int = 0
+
+
+class CancelDrain(msgspec.Struct, frozen=True, kw_only=True):
+    """Take a drain back."""
+
+    key: ServiceKey
+    id: str
+
+
+class MarkReported(msgspec.Struct, frozen=True, kw_only=True):
+    """The hub counted enough callers' failures (``report`` says which), or none for long enough (``report`` "")."""
+
+    key: ServiceKey
+    id: str
+    incarnation: int
+    report: str
+
+
+class PutService(msgspec.Struct, frozen=True, kw_only=True):
+    """Create a service that may exist without instances, or replace its metadata and settings (None keeps)."""
+
+    key: ServiceKey
+    metadata: dict[str, str] | None = None
+    settings: ServiceSettings | None = None
+
+
+class DeleteService(msgspec.Struct, frozen=True, kw_only=True):
+    """Forget a service. Refused with Conflict while it has instances."""
+
+    key: ServiceKey
+
+
+class GrantLease(msgspec.Struct, frozen=True, kw_only=True):
+    """A new lease. Result: ``LeaseGrant``. ``id`` 0 lets the registry choose; a taken one is AlreadyExists."""
+
+    ttl_ms: int = 0
+    id: int = 0
+    kind: LeaseKind = LeaseKind.INSTANCE
+
+
+class EndLease(msgspec.Struct, frozen=True, kw_only=True):
+    """End a lease and all that hangs on it, deliberately. ``epoch`` 0 does not check; a stale one is Fenced."""
+
+    id: int
+    epoch: int = 0
+    reason: EndReason = EndReason.REVOKED
+
+
+class LapseLeases(msgspec.Struct, frozen=True, kw_only=True):
+    """Deadlines have passed without renewal. KEYS leases end; INSTANCE leases make their instances SUSPECT, held by
+    the floor where it is engaged. Epochs fence out what was taken over meanwhile.
+    """
+
+    leases: tuple[tuple[int, int], ...]
+    """(id, epoch)."""
+
+
+class RecoverLease(msgspec.Struct, frozen=True, kw_only=True):
+    """A lapsed lease was renewed after all."""
+
+    id: int
+
+
+class SetConnection(msgspec.Struct, frozen=True, kw_only=True):
+    """The connection over which these leases are renewed came (``up``) or broke unasked."""
+
+    leases: tuple[int, ...]
+    up: bool
+
+
+class Sweep(msgspec.Struct, frozen=True, kw_only=True):
+    """Periodic: end leases lapsed for longer than their grace, release what the floor need not hold any longer."""
+
+    count_max: int
+
+
+class TakeOverLeases(msgspec.Struct, frozen=True, kw_only=True):
+    """This node becomes owner of the leases of ``owner`` (or of all, when ""), with the next epoch."""
+
+    owner: str = ""
+
+
+class OpenSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A named session on a KEYS lease, which may hold keys as locks. Result: its id."""
+
+    name: str = ""
+    node: str = ""
+    ttl_ms: int = 0
+    """0: lives until it is closed."""
+    behavior: SessionBehavior = SessionBehavior.RELEASE
+    lock_delay_ms: int = 15_000
+    data: dict[str, str] = {}
+    """What only one face needs to keep with it."""
+    id: str = ""
+
+
+class CloseSession(msgspec.Struct, frozen=True, kw_only=True):
+    """End a session: its keys are released or deleted."""
+
+    id: str
+
+
+class Transact(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction on one space (a single put, get or delete is one without compares). Result: ``TransactResult``."""
+
+    space: str
+    transaction: Transaction
+
+
+class CompactSpace(msgspec.Struct, frozen=True, kw_only=True):
+    """Forget a space's history before ``revision``."""
+
+    space: str
+    revision: int
+
+
+class BootstrapAccess(msgspec.Struct, frozen=True):
+    """Switch access control on and make the first management token, once. Result: ``(Token, secret)``."""
+
+
+class PutToken(msgspec.Struct, frozen=True, kw_only=True):
+    """Make a token (``id`` "") or change one. Result: ``(Token, secret)``; the secret is "" for a change."""
+
+    id: str = ""
+    policies: tuple[str, ...] = ()
+    description: str = ""
+    ttl_ms: int = 0
+    management: bool = False
+    secret: str = ""
+    """Use this secret for a new token instead of a drawn one."""
+
+
+class DeleteToken(msgspec.Struct, frozen=True, kw_only=True):
+    """Revoke a token. The last management token cannot go while access control is on."""
+
+    id: str
+
+
+class PutPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Make or replace a policy."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    description: str = ""
+
+
+class DeletePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Remove a policy; tokens that name it lose its rights."""
+
+    name: str
+
+
+Command = (
+    Register | Deregister | PatchInstance | SetOverride | SetMaintenance | StartDrain | CancelDrain | MarkReported
+    | PutService | DeleteService | GrantLease | EndLease | LapseLeases | RecoverLease | SetConnection | Sweep
+    | TakeOverLeases | OpenSession | CloseSession | Transact | CompactSpace | BootstrapAccess | PutToken | DeleteToken
+    | PutPolicy | DeletePolicy
+)  # fmt: skip
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """What ``Register`` answers."""
+
+    instance: Instance
+    """As it will stand, as far as known before the commit: a fresh one has no incarnation and revision yet."""
+    lease: int
+    """0 for a persistent instance."""
+    ttl_ms: int
+    fresh: bool
+    """A new incarnation began."""
+
+
+class LeaseGrant(msgspec.Struct, frozen=True):
+    """What ``GrantLease`` answers."""
+
+    id: int
+    ttl_ms: int
+
+
+class RangeResult(msgspec.Struct, frozen=True):
+    """Keys of a range. ``count`` is that of the whole range, whatever the limit."""
+
+    kvs: Sequence[KeyValue]
+    count: int
+    more: bool
+    revision: int
+    """The space's current revision."""
+
+
+class TransactResult(msgspec.Struct, frozen=True):
+    """What a transaction answers: whether its compares held, one response per operation of the branch taken."""
+
+    succeeded: bool
+    responses: tuple[object, ...]
+    """``RangeResult`` for Get, ``KeyValue | None`` (the previous one) for Put, a tuple of previous ``KeyValue`` for
+    Delete, a ``TransactResult`` for a nested Transaction."""
+    revision: int
+    """The space's revision that the writes of this transaction get, or the current one when there are none."""

@@ -1,0 +1,201 @@
+"""Decisions about keys and sessions, and what each depends on and touches.
+
+Footprints: a transaction claims every key and range that any of its branches compares, reads (``Shared``) or writes,
+and relies (``Shared``) on the leases and sessions that it hangs keys on. So puts of different keys share a group,
+those of one key, or into a range that another transaction looks at, do not. A transaction that only reads claims
+nothing: it is answered from the durable state, which is one point in the order of writes like any other. Revisions
+are given by ``evolve``, so they tie no two commands together.
+
+What ends a lease or a session claims the keys that go with it. Limits on sizes and counts are judged against the
+durable state: side by side, the commands of one group may pass them by what one group holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from townhall.core import EVERYTHING, Context, Decision, Fact, Footprint, KeyRange, Shared, commands, facts
+from townhall.core.decide_leases import lease_ttl_ms, new_lease_id
+from townhall.core.keyspace import Keyspace
+from townhall.core.state import Lease, Session, State
+from townhall.core.transaction import Ground, evaluate
+from townhall.core.transaction_rules import check, only_put, spans
+from townhall.model import limits, names
+from townhall.model.errors import AlreadyExists, Compacted, InvalidField, NotFound, OverLimit
+from townhall.model.keys import Put, Transaction
+from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
+
+__all__ = [
+    "close_session", "close_session_footprint", "compact_space", "compact_space_footprint", "lease_end_footprint", "open_session",
+    "open_session_footprint", "transact", "transact_footprint",
+]  # fmt: skip
+
+_CLAIMS_COUNT_MAX = 64
+"""What would claim more than this for a lease's or a session's end is decided alone."""
+
+# --- transactions ----------------------------------------------------------------------------------------------------
+
+
+def transact(state: State, command: commands.Transact, context: Context) -> Decision:
+    """Work a transaction out; its writes are one fact. Result: ``TransactResult``, unsettled when it writes."""
+    transaction = command.transaction
+    check(transaction)
+    space = state.spaces.get(command.space)
+    if space is None:
+        space = _new_space(state, command.space)
+    writes, result, growth = evaluate(Ground(state, space, context.now_ms), transaction)
+    if not writes:
+        return Decision((), result)
+    if growth > 0 and space.live_size + growth > context.rules.space_size_max:
+        raise OverLimit(
+            f"space {space.name!r} is full", advice="delete keys", limit=context.rules.space_size_max, space=space.name
+        )
+    return Decision((facts.KeysWritten(command.space, tuple(writes)),), result)
+
+
+def _new_space(state: State, name: str) -> Keyspace:
+    """What a space looks like before its first write makes it."""
+    names.label(name, "space")
+    if len(state.spaces) >= limits.SPACES_COUNT_MAX:
+        raise OverLimit(f"there are {len(state.spaces)} spaces already", limit=limits.SPACES_COUNT_MAX)
+    return Keyspace(name)
+
+
+def transact_footprint(state: State, command: commands.Transact) -> Footprint:
+    """See the head of this file."""
+    name, transaction = command.space, command.transaction
+    put = only_put(transaction)
+    if put is not None and not put.lease and not put.session and name in state.spaces:
+        return frozenset((KeyRange(name, put.key),))
+    claims: set[Hashable] = set()
+    written = False
+    for start, end, write in spans(transaction):
+        span = KeyRange(name, start, end)
+        claims.add(span if write else Shared(span))
+        written = written or write
+    if not written:
+        return frozenset()
+    _rely(transaction, claims)
+    if name not in state.spaces:
+        claims.add(("space", name))
+    return frozenset(claims)
+
+
+def _rely(transaction: Transaction, claims: set[Hashable]) -> None:
+    for operations in (transaction.success, transaction.failure):
+        for op in operations:
+            if isinstance(op, Put):
+                if op.lease:
+                    claims.add(Shared(("lease", op.lease)))
+                if op.session:
+                    claims.add(Shared(("session", op.session)))
+            elif isinstance(op, Transaction):
+                _rely(op, claims)
+
+
+def lease_end_footprint(state: State, lease: Lease) -> Footprint:
+    """The claims of a lease's end: the lease itself and all that goes with it."""
+    if lease.attachment_count > _CLAIMS_COUNT_MAX:
+        return EVERYTHING
+    claims: set[Hashable] = {("lease", lease.id), *lease.attached()}
+    claims.update(KeyRange(space, key) for space, key in lease.keys or ())
+    for session_id in lease.sessions or ():
+        _claim_session(state, session_id, claims)
+    return frozenset(claims) if len(claims) <= _CLAIMS_COUNT_MAX else EVERYTHING
+
+
+def _claim_session(state: State, session_id: str, claims: set[Hashable]) -> None:
+    claims.add(("session", session_id))
+    for space in state.spaces.values():
+        claims.update(KeyRange(space.name, key) for key in space.locked_by(session_id))
+
+
+def compact_space(state: State, command: commands.CompactSpace, context: Context) -> Decision:
+    """Forget history. Raises NotFound (no such space), Compacted (done already), InvalidField (in the future)."""
+    space = state.spaces.get(command.space)
+    if space is None:
+        raise NotFound(f"no space {command.space!r}", space=command.space)
+    if command.revision > space.revision or command.revision < 0:
+        raise InvalidField("revision", f"{command.revision} is not between 0 and {space.revision}")
+    if command.revision <= space.compacted:
+        if space.compacted == 0:
+            return Decision(())
+        raise Compacted(f"{command.space!r} is compacted up to {space.compacted}", oldest=space.compacted)
+    return Decision((facts.SpaceCompacted(command.space, command.revision),))
+
+
+def compact_space_footprint(state: State, command: commands.CompactSpace) -> Footprint:
+    """Reads at old revisions are answered before a compaction that shares their group, as if they had come earlier."""
+    return frozenset({("compacted", command.space)})
+
+
+# --- sessions --------------------------------------------------------------------------------------------------------
+
+
+def open_session(state: State, command: commands.OpenSession, context: Context) -> Decision:
+    """A session, on a lease of its own when it has a TTL. Result: its id.
+
+    Raises InvalidField (bounds), AlreadyExists (the id), OverLimit (too many sessions or leases).
+    """
+    _check_session(command)
+    session_id = command.id or context.ids.name()
+    if session_id in state.sessions:
+        raise AlreadyExists(f"session {session_id!r} exists", session=session_id)
+    if len(state.sessions) >= context.rules.leases_count_max:
+        limit = context.rules.leases_count_max
+        raise OverLimit(f"the registry holds {limit} sessions already", limit=limit)
+    decided: list[Fact] = []
+    lease_id = 0
+    if command.ttl_ms:
+        ttl_ms = lease_ttl_ms(command.ttl_ms, context.rules)
+        lease_id = new_lease_id(state, context)
+        decided.append(facts.LeaseGranted(lease_id, ttl_ms, context.node, 1, LeaseKind.KEYS))
+    decided.append(
+        facts.SessionOpened(
+            session_id, command.name, command.node, lease_id, command.behavior, command.lock_delay_ms, command.data
+        )
+    )
+    return Decision(tuple(decided), session_id)
+
+
+def _check_session(command: commands.OpenSession) -> None:
+    names.label(command.id, "id", empty=True)
+    names.label(command.name, "name", empty=True)
+    names.label(command.node, "node", empty=True)
+    names.metadata(command.data, "data")
+    if not isinstance(command.behavior, SessionBehavior):
+        raise InvalidField("behavior", f"{command.behavior!r} is not one")
+    if not 0 <= command.lock_delay_ms <= limits.SESSION_LOCK_DELAY_MAX_MS:
+        raise InvalidField("lock_delay", f"is not between 0 and {limits.SESSION_LOCK_DELAY_MAX_MS} ms")
+
+
+def open_session_footprint(state: State, command: commands.OpenSession) -> Footprint:
+    """A drawn id is nobody else's."""
+    return frozenset({("session", command.id)}) if command.id else frozenset()
+
+
+def close_session(state: State, command: commands.CloseSession, context: Context) -> Decision:
+    """End a session and the lease it was opened with. Raises NotFound."""
+    session = state.sessions.get(command.id)
+    if session is None:
+        raise NotFound(f"no session {command.id!r}", session=command.id)
+    closed = facts.SessionClosed(session.id)
+    if _own_lease(state, session) is None:
+        return Decision((closed,))
+    return Decision((closed, facts.LeaseEnded(session.lease, EndReason.REVOKED)))
+
+
+def _own_lease(state: State, session: Session) -> Lease | None:
+    """The session's lease, when nothing but the session hangs on it."""
+    lease = state.leases.get(session.lease)
+    return lease if lease is not None and lease.attachment_count <= 1 else None
+
+
+def close_session_footprint(state: State, command: commands.CloseSession) -> Footprint:
+    """The session, its lease and the keys it holds."""
+    claims: set[Hashable] = set()
+    _claim_session(state, command.id, claims)
+    session = state.sessions.get(command.id)
+    if session is not None and session.lease:
+        claims.add(("lease", session.lease))
+    return frozenset(claims) if len(claims) <= _CLAIMS_COUNT_MAX else EVERYTHING

@@ -1,0 +1,61 @@
+"""``evolve``: apply a commit to the state. Total: it never refuses, whatever the facts say.
+
+A fact about something that is not there (any more) changes nothing. The functions in the table take the state, the
+fact and the changes so far; ``state.position``, ``time_ms`` and ``stamp`` are already those of the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from townhall.core import Changes, evolve_access, evolve_catalogue, evolve_keys, evolve_leases, facts
+from townhall.core.state import State
+from townhall.model.errors import Damaged
+
+__all__ = ["Apply", "evolve"]
+
+Apply = Callable[[State, Any, Changes], None]
+
+_TABLE: Mapping[type, Apply] = {
+    facts.Registered: evolve_catalogue.registered,
+    facts.Deregistered: evolve_catalogue.deregistered,
+    facts.OverrideSet: evolve_catalogue.override_set,
+    facts.MaintenanceSet: evolve_catalogue.maintenance_set,
+    facts.DrainStarted: evolve_catalogue.drain_started,
+    facts.DrainCancelled: evolve_catalogue.drain_cancelled,
+    facts.Reported: evolve_catalogue.reported,
+    facts.ServicePut: evolve_catalogue.service_put,
+    facts.ServiceDeleted: evolve_catalogue.service_deleted,
+    facts.LeaseGranted: evolve_leases.granted,
+    facts.LeaseEnded: evolve_leases.ended,
+    facts.LeaseLapsed: evolve_leases.lapsed,
+    facts.LeaseRecovered: evolve_leases.recovered,
+    facts.LeaseConnectionChanged: evolve_leases.connection_changed,
+    facts.HoldReleased: evolve_leases.hold_released,
+    facts.LeasesTakenOver: evolve_leases.taken_over,
+    facts.KeysWritten: evolve_keys.keys_written,
+    facts.SpaceCompacted: evolve_keys.space_compacted,
+    facts.SessionOpened: evolve_keys.session_opened,
+    facts.SessionClosed: evolve_keys.session_closed,
+    facts.AccessEnabled: evolve_access.access_enabled,
+    facts.TokenPut: evolve_access.token_put,
+    facts.TokenDeleted: evolve_access.token_deleted,
+    facts.PolicyPut: evolve_access.policy_put,
+    facts.PolicyDeleted: evolve_access.policy_deleted,
+}
+
+
+def evolve(state: State, commit: facts.Commit) -> Changes:
+    """Bring the state to ``commit.position`` and say what changed.
+
+    Raises Damaged only for a fact of a type that this version does not know, before anything was changed.
+    """
+    for fact in commit.facts:
+        if type(fact) not in _TABLE:
+            raise Damaged(f"unknown fact {type(fact).__name__}", position=commit.position)
+    state.begin(commit.position, commit.time_ms, commit.node)
+    changes = Changes(commit.position)
+    for fact in commit.facts:
+        _TABLE[type(fact)](state, fact, changes)
+    return changes

@@ -1,0 +1,65 @@
+"""Soft state that faces may ask for beside the Reader: deadlines, callers' reports, subscribers. Kept by the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from townhall.core import Interest, View
+
+__all__ = ["Live", "Subscriber"]
+
+
+class Live(Protocol):
+    """Soft state of the hub that handlers may ask for, beside the Reader. Nothing here blocks."""
+
+    def renew(self, leases: Sequence[int]) -> list[int]:
+        """Extend the deadlines of these leases by their TTL; returns the ones that do not exist any more."""
+        ...
+
+    def now_ms(self) -> int:
+        """Unix milliseconds by the hub's clock; what deadlines are compared with."""
+        ...
+
+    def deadline(self, lease: int) -> int | None:
+        """Unix milliseconds at which a lease lapses unless it is renewed; None when unknown."""
+        ...
+
+    def report(self, reporter: str, target: tuple[str, str, str, str], kind: str, count: int) -> bool:
+        """Count failed calls to an instance (namespace, group, service, id); True when the instance is known."""
+        ...
+
+    def subscribers(self, namespace: str, group: str, service: str) -> Sequence[Subscriber]:
+        """Who watches a service now, with the revision that each has been sent and has acknowledged."""
+        ...
+
+    def acknowledge(self, subscriber: str, revisions: Mapping[tuple[str, str, str], int]) -> bool:
+        """A subscriber has applied these services up to these revisions; False when it is not known."""
+        ...
+
+    def view(self, interests: Sequence[Interest]) -> View:
+        """A validity token for a rendered answer: it goes stale with the first change in the interests."""
+        ...
+
+    def status(self) -> Mapping[str, object]:
+        """Counts and gauges for ``status`` and metrics: see ``hub.status``."""
+        ...
+
+
+class Subscriber(msgspec.Struct, gc=False):
+    """One watcher of one service."""
+
+    id: str
+    name: str
+    """What it calls itself (the SDK: application, host and process id)."""
+    address: str
+    protocol: str
+    since: int
+    """When it came, Unix milliseconds."""
+    sent: int = 0
+    """Service revision of the last thing written to its socket and taken by the kernel."""
+    acked: int = 0
+    """Revision it said it has applied; follows ``sent`` when it cannot say so (``explicit`` is False)."""
+    explicit: bool = False

@@ -1,0 +1,130 @@
+"""Which rights each command needs. Checked by ``decide`` before anything else, when access control is on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from townhall.core import commands
+from townhall.core.access import allowed, allowed_range, key_name, refuse, service_name
+from townhall.core.keyspace import TO_THE_END
+from townhall.core.state import Lease, State
+from townhall.core.transaction_rules import spans
+from townhall.model.access import Actor, Level, Resource
+
+__all__ = ["RIGHTS", "check", "space_end"]
+
+
+class Need(NamedTuple):
+    """One right. ``end`` set: on every name of ``[name, end)``. ``resource`` None: any token will do."""
+
+    resource: Resource | None
+    level: Level
+    name: str
+    end: str = ""
+
+
+def check(state: State, command: commands.Command, actor: Actor) -> None:
+    """Raise Unauthenticated or Denied unless the actor has every right that the command needs."""
+    if actor.internal or actor.management:
+        return
+    for resource, level, name, end in RIGHTS[type(command)](state, command):
+        if resource is None:
+            if not actor.token_id:
+                refuse(actor, Resource.SESSION, level, name)
+        elif not (allowed_range(actor, resource, level, name, end) if end else allowed(actor, resource, level, name)):
+            refuse(actor, resource, level, name)
+
+
+def _service(state: State, command: Any) -> Iterator[Need]:
+    yield Need(Resource.SERVICE, Level.WRITE, service_name(command.key))
+
+
+def _operator(state: State, command: Any) -> Iterator[Need]:
+    yield Need(Resource.OPERATOR, Level.WRITE, "")
+
+
+def _agent(state: State, command: Any) -> Iterator[Need]:
+    yield Need(Resource.AGENT, Level.WRITE, "")
+
+
+def _nobody(state: State, command: Any) -> Iterator[Need]:
+    return iter(())
+
+
+def _any_token(state: State, command: Any) -> Iterator[Need]:
+    yield Need(None, Level.WRITE, "lease")
+
+
+def _on_lease(state: State, lease: Lease | None) -> Iterator[Need]:
+    """Who touches a lease touches everything on it."""
+    yield Need(None, Level.WRITE, "lease")
+    if lease is None:
+        return
+    for key, _ in lease.attached():
+        yield Need(Resource.SERVICE, Level.WRITE, service_name(key))
+    for space, name in lease.keys or ():
+        yield Need(Resource.KEY, Level.WRITE, key_name(space, name))
+    for session_id in lease.sessions or ():
+        session = state.sessions.get(session_id)
+        if session is not None:
+            yield Need(Resource.SESSION, Level.WRITE, session.node)
+
+
+def _one_lease(state: State, command: Any) -> Iterator[Need]:
+    return _on_lease(state, state.leases.get(command.id))
+
+
+def _connection(state: State, command: commands.SetConnection) -> Iterator[Need]:
+    for lease_id in command.leases:
+        yield from _on_lease(state, state.leases.get(lease_id))
+
+
+def _open_session(state: State, command: commands.OpenSession) -> Iterator[Need]:
+    yield Need(Resource.SESSION, Level.WRITE, command.node)
+
+
+def _close_session(state: State, command: commands.CloseSession) -> Iterator[Need]:
+    session = state.sessions.get(command.id)
+    yield Need(Resource.SESSION, Level.WRITE, session.node if session is not None else "")
+
+
+def space_end(space: str, end: bytes) -> str:
+    """The name before which the keys of a range end; TO_THE_END means all of the space ('0' follows '/')."""
+    return f"{space}0" if end == TO_THE_END else key_name(space, end)
+
+
+def _transact(state: State, command: commands.Transact) -> Iterator[Need]:
+    for start, end, write in spans(command.transaction):
+        level = Level.WRITE if write else Level.READ
+        yield Need(Resource.KEY, level, key_name(command.space, start), space_end(command.space, end) if end else "")
+
+
+RIGHTS: Mapping[type, Callable[[State, Any], Iterator[Need]]] = {
+    commands.Register: _service,
+    commands.Deregister: _service,
+    commands.PatchInstance: _service,
+    commands.SetOverride: _service,
+    commands.SetMaintenance: _service,
+    commands.StartDrain: _service,
+    commands.CancelDrain: _service,
+    commands.MarkReported: _agent,
+    commands.PutService: _service,
+    commands.DeleteService: _service,
+    commands.GrantLease: _any_token,
+    commands.EndLease: _one_lease,
+    commands.LapseLeases: _agent,
+    commands.RecoverLease: _one_lease,
+    commands.SetConnection: _connection,
+    commands.Sweep: _agent,
+    commands.TakeOverLeases: _agent,
+    commands.OpenSession: _open_session,
+    commands.CloseSession: _close_session,
+    commands.Transact: _transact,
+    commands.CompactSpace: _operator,
+    commands.BootstrapAccess: _nobody,
+    commands.PutToken: _operator,
+    commands.DeleteToken: _operator,
+    commands.PutPolicy: _operator,
+    commands.DeletePolicy: _operator,
+}

@@ -1,0 +1,198 @@
+"""Builds a registry from its settings: engine, hub, faces and servers. ``lifetime`` runs what is built here."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import importlib
+import logging
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from townhall.core import Rules
+from townhall.engine.file import FileEngine
+from townhall.engine.memory import MemoryEngine
+from townhall.hub.hub import Hub, HubOptions
+from townhall.model.errors import Damaged, EngineFailed, EngineFull, InvalidField, TownhallError
+from townhall.ops.compactor import ProcessCompactor
+from townhall.ops.extension import Backups, Extended
+from townhall.ops.faces import FACES
+from townhall.ops.metrics import http_metrics, process_metrics
+from townhall.ops.version import version
+from townhall.serve.options import HttpOptions
+from townhall.serve.server import HttpServer
+
+if TYPE_CHECKING:
+    from townhall.engine import Engine
+    from townhall.face import Face
+    from townhall.ops.config import Effective
+    from townhall.ops.listen import Endpoint
+    from townhall.ops.settings import Settings
+    from townhall.serve.tls import Certificates
+
+__all__ = ["Assembled", "CouldNotStart", "assemble", "http_options", "rules_of"]
+
+_log = logging.getLogger(__name__)
+_YOUNG_COLLECTIONS: Final = 50_000
+"""New containers between two collections: most of what a request makes dies by reference count, so fewer, larger
+collections find the same garbage."""
+_OLD_COLLECTIONS: Final = 100
+"""Collections of the middle generation between two that walk everything, which hold the loop longest."""
+
+
+class CouldNotStart(TownhallError):
+    """The registry cannot be started; the message names the option and says what to do."""
+
+    code = "could_not_start"
+
+
+@dataclass(slots=True)
+class Assembled:
+    """A registry that answers."""
+
+    hub: Hub
+    servers: dict[str, HttpServer] = field(default_factory=dict)
+    addresses: dict[str, Endpoint] = field(default_factory=dict)
+    """Where each face listens, with the port it was given."""
+    certificates: Certificates | None = None
+    backups: Backups | None = None
+
+    async def stop(self, grace_ms: int) -> None:
+        """Stop accepting, answer what is in flight, release what is parked, then sync and close. Idempotent."""
+        if self.backups is not None:
+            await self.backups.stop()
+        for server in self.servers.values():
+            await server.stop(grace_ms)
+        self.servers.clear()
+        await self.hub.stop()
+
+
+async def assemble(effective: Effective, data: Path | None, *, node: str) -> Assembled:
+    """Open the data (None keeps everything in memory), start the hub and listen. Raises ``CouldNotStart``."""
+    settings = effective.settings
+    certificates = _certificates(settings)
+    hub = _open_hub(settings, data, node)
+    built = Assembled(hub, certificates=certificates, backups=Backups(hub, data))
+    try:
+        await built.hub.start()
+        for name, where in effective.listeners.items():
+            await _listen(built, settings, name, where)
+    except BaseException:
+        await built.stop(0)
+        raise
+    # What stands now stands for the life of the process: collections need not walk it again and again.
+    gc.freeze()
+    gc.set_threshold(_YOUNG_COLLECTIONS, 10, _OLD_COLLECTIONS)
+    return built
+
+
+def rules_of(settings: Settings) -> Rules:
+    """What configuration changes about decisions."""
+    lease, floor, capacity, access = settings.lease, settings.floor, settings.capacity, settings.access
+    return Rules(
+        lease_ttl_min_ms=lease.ttl_min_ms,
+        lease_ttl_default_ms=lease.ttl_default_ms,
+        eviction_grace_ttls=lease.eviction_grace_ttls,
+        floor_instances_min=floor.instances_min,
+        floor_window_ms=floor.window_ms,
+        floor_hold_max_ms=floor.hold_max_ms,
+        registry_floor=floor.registry,
+        instances_count_max=capacity.instances_max,
+        services_count_max=capacity.services_max,
+        leases_count_max=capacity.leases_max,
+        space_size_max=capacity.space_size_max,
+        # Whoever hands out tokens by a file wants them asked for.
+        access_required=access.required or bool(access.tokens_file),
+    )
+
+
+def http_options(settings: Settings) -> HttpOptions:
+    """Limits of every HTTP listener."""
+    http = settings.http
+    return HttpOptions(
+        connections_max=http.connections_max,
+        connections_per_address_max=http.connections_per_address_max,
+        parked_per_address_max=http.parked_per_address_max,
+        header_timeout_ms=http.header_timeout_ms,
+        body_timeout_ms=http.body_timeout_ms,
+        idle_timeout_ms=http.idle_timeout_ms,
+    )
+
+
+def _open_hub(settings: Settings, data: Path | None, node: str) -> Hub:
+    options = HubOptions(
+        node=node,
+        rules=rules_of(settings),
+        snapshot_every_commits=settings.journal.snapshot_every_commits,
+        snapshot_every_size=settings.journal.snapshot_every_size,
+        report_hold_ms=settings.reports.hold_ms,
+    )
+    engine: Engine
+    if data is None:
+        return Hub.open(MemoryEngine(), options)
+    engine = FileEngine(data)
+    try:
+        hub = Hub.open(engine, options, compactor=ProcessCompactor(data))
+    except (EngineFailed, EngineFull, Damaged) as error:
+        raise CouldNotStart(f"--data {data}: {error}") from error
+    if engine.torn_size:
+        _log.warning(
+            "dropped %d bytes of a write that a crash cut short; nothing acknowledged was in them", engine.torn_size
+        )
+    return hub
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    tls = settings.tls
+    if not tls.cert:
+        return None
+    from townhall.serve.tls import Certificates, TlsOptions  # noqa: PLC0415 - OpenSSL is loaded only when it is used
+
+    try:
+        return Certificates(TlsOptions(cert_file=tls.cert, key_file=tls.key or tls.cert, client_ca_file=tls.client_ca))
+    except InvalidField as error:
+        option = "--tls-client-ca" if error.fields.get("field") == "client_ca_file" else "--tls-cert"
+        raise CouldNotStart(f"{option}: {error.message.partition(': ')[2]}") from error
+
+
+async def _listen(built: Assembled, settings: Settings, name: str, where: Endpoint) -> None:
+    server = HttpServer(_face(built, name), built.hub, http_options(settings))
+    context = built.certificates.context if built.certificates else None
+    try:
+        host, port = await server.start(where.host, where.port, ssl=context)
+    except OSError as error:
+        raise CouldNotStart(f"--{name} {where}: {_why_not(error)}") from error
+    built.servers[name] = server
+    built.addresses[name] = where._replace(host=host, port=port)
+
+
+def _face(built: Assembled, name: str) -> Face:
+    """The face of the table. Native alone is told what only this process can offer."""
+    row = next(row for row in FACES if row.name == name)
+    module, _, attribute = row.face.partition(":")
+    make = getattr(importlib.import_module(module), attribute)
+    if name != "native":
+        return cast("Face", make(version()))
+    assert built.backups is not None
+
+    def metrics() -> Iterator[str]:
+        yield from http_metrics({face: server.counters for face, server in built.servers.items()})
+        yield from process_metrics()
+
+    return Extended(make(version(), extra=(built.backups.operation(),)), metrics)
+
+
+_REASONS: Final[Mapping[int, str]] = {
+    errno.EADDRINUSE: "the address is in use; stop what listens there, or choose another port (0 takes a free one)",
+    errno.EACCES: "this user may not listen there; choose a port above 1023",
+    errno.EADDRNOTAVAIL: "this machine has no such address; choose one it has, such as 127.0.0.1",
+}
+
+
+def _why_not(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the host name cannot be resolved; use an address such as 127.0.0.1"
+    return _REASONS.get(error.errno or 0, str(error.strerror or error))

@@ -1,0 +1,125 @@
+"""The command line: finds the sub-command, parses its arguments, runs it, and turns errors into exit codes.
+
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 registry not reachable, 4 not found, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from townhall.ops.commands import TABLE, CommandRow, load_command
+from townhall.ops.exits import FAILED, INTERRUPTED, NOT_FOUND, UNREACHABLE, USAGE, complain
+from townhall.ops.parser import Parser
+
+__all__ = ["build_parser", "main", "run"]
+
+_LEADING_OPTIONS: Final = ("--server", "--token", "--namespace", "--group", "--timeout")
+
+
+def main() -> NoReturn:
+    """Entry point of the ``townhall`` script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line; returns its exit code. Usage errors are reported here, and nothing is raised."""
+    try:
+        return _dispatch(list(argv))
+    except SystemExit as exit_request:  # argparse reports usage errors and --help this way
+        return exit_request.code if isinstance(exit_request.code, int) else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`townhall watch web | head -1`); Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser(row: CommandRow) -> argparse.ArgumentParser:
+    """The complete parser of one command."""
+    parser = Parser(prog=f"townhall {row.name}", description=row.about[0].upper() + row.about[1:] + ".")
+    command = load_command(row)
+    command.configure(parser)
+    return parser
+
+
+def _dispatch(argv: list[str]) -> int:
+    leading, argv = _split_leading(argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        if len(argv) > 1 and argv[0] == "help":
+            return _dispatch([argv[1], "--help"])
+        sys.stdout.write(_help())
+        return 0 if argv else USAGE
+    name = "version" if argv[0] in ("-V", "--version") else argv[0]
+    row = next((row for row in TABLE if row.name == name), None)
+    if row is None:
+        return _unknown(name)
+    own, trailing = argv[1:], []
+    if row.trailing and "--" in own:
+        own, trailing = own[: own.index("--")], own[own.index("--") + 1 :]
+    arguments = build_parser(row).parse_args([*leading, *own])
+    arguments.trailing = trailing
+    return _guarded(row, arguments)
+
+
+def _guarded(row: CommandRow, arguments: argparse.Namespace) -> int:
+    from townhall.model.errors import LeaseNotFound, NotFound, TownhallError, Unreachable  # noqa: PLC0415 - see commands
+
+    try:
+        return load_command(row).run(arguments)
+    except Unreachable as error:
+        return complain(str(error), UNREACHABLE)
+    except (NotFound, LeaseNotFound) as error:
+        return complain(str(error), NOT_FOUND)
+    except TownhallError as error:
+        return complain(str(error), FAILED)
+
+
+def _split_leading(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Client options may stand before the command, too: ``townhall --server URL services``."""
+    leading: list[str] = []
+    while argv and argv[0].startswith("--"):
+        name, separator, _ = argv[0].partition("=")
+        if name == "--json" or (name in _LEADING_OPTIONS and separator):
+            count = 1
+        elif name in _LEADING_OPTIONS and len(argv) > 1:
+            count = 2
+        else:
+            break
+        leading, argv = leading + argv[:count], argv[count:]
+    return leading, argv
+
+
+def _unknown(name: str) -> int:
+    import difflib  # noqa: PLC0415 - only for a mistake
+
+    near = difflib.get_close_matches(name, [row.name for row in TABLE], 1)
+    hint = f"; did you mean {near[0]!r}?" if near else "; 'townhall --help' lists all commands"
+    return complain(f"unknown command {name!r}{hint}", USAGE)
+
+
+def _help() -> str:
+    lines = [
+        "usage: townhall COMMAND [options]",
+        "",
+        "A service registry in which the clients of many registries meet.",
+        "",
+        "commands:",
+    ]
+    lines += [f"  {row.name:<13}{row.about}" for row in TABLE]
+    lines += [
+        "",
+        "'townhall COMMAND --help' tells more. Client commands find the registry by --server or TOWNHALL_SERVER",
+        "(default http://127.0.0.1:7500). Exit codes: 0 done, 1 refused or failed, 2 usage, 3 registry not reachable,",
+        "4 not found.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

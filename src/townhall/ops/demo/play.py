@@ -1,0 +1,99 @@
+"""Puts the demo together: stage, callers, script and screen; and takes it apart again whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from townhall.client.api import Registry
+from townhall.client.consumer import Consumer
+from townhall.ops.demo.board import Board, ProviderRow
+from townhall.ops.demo.caller import Callers
+from townhall.ops.demo.provider import SERVICE
+from townhall.ops.demo.screen import Plain, Screen, Terminal
+from townhall.ops.demo.script import Play
+from townhall.ops.demo.stage import Stage, StageFailed
+from townhall.ops.exits import FAILED, INTERRUPTED, complain
+
+__all__ = ["run_demo"]
+
+_LENGTH_MAX_S: Final = 37.0
+"""The demo ends by itself within 40 s, also when something is not seen."""
+_FRAME_S: Final = 0.1
+_FIRST: Final = ("alpha", "beta", "gamma")
+
+
+def run_demo(*, pace: float, plain: bool) -> int:
+    """Run it; 0 when no call failed and each event was seen, else 1. Children are gone when this returns."""
+    screen: Screen = Plain(sys.stdout) if plain else Terminal(sys.stdout)
+    board = Board()
+    # What the SDK warns of is what the demo does on purpose, and it would tear the picture.
+    logging.getLogger("townhall.client").setLevel(logging.CRITICAL)
+    try:
+        with tempfile.TemporaryDirectory(prefix="townhall-demo-") as directory:
+            asyncio.run(_run(Path(directory), board, screen, pace))
+    except StageFailed as error:
+        return complain(str(error), FAILED)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        complain("interrupted; all processes of the demo are stopped", INTERRUPTED)
+        return INTERRUPTED
+    finally:
+        screen.close(board)
+    return 0 if board.good else FAILED
+
+
+async def _run(directory: Path, board: Board, screen: Screen, pace: float) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    # SIGTERM and a closed terminal end it as Ctrl-C does: with all children.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    stage = Stage(directory)
+    try:
+        await stage.start_registry()
+        board.registry = stage.address
+        async with asyncio.TaskGroup() as group:
+            for name in _FIRST:
+                board.providers[name] = ProviderRow()
+                group.create_task(_start(stage, name))
+        await _perform(stage, board, screen, pace)
+    finally:
+        await stage.close()
+
+
+async def _start(stage: Stage, name: str) -> None:
+    await stage.start_provider(name)
+
+
+async def _perform(stage: Stage, board: Board, screen: Screen, pace: float) -> None:
+    consumer = Consumer(stage.url, name="demo", snapshot_directory=stage.directory / "cache")
+    async with consumer, Registry(stage.url) as registry:
+        handle = consumer[SERVICE]
+        await handle.start()
+        await handle.wait_callable(len(_FIRST))
+        play = Play(stage=stage, board=board, consumer=consumer, registry=registry, pace=pace)
+        callers = Callers(handle, board)
+        async with asyncio.TaskGroup() as group:
+            showing = group.create_task(_show(play, board, screen))
+            group.create_task(callers.run())
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LENGTH_MAX_S):
+                        await play.run()
+            finally:
+                callers.stop()
+                showing.cancel()
+        play.refresh()
+
+
+async def _show(play: Play, board: Board, screen: Screen) -> None:
+    while True:
+        play.refresh()
+        screen.show(board)
+        await asyncio.sleep(_FRAME_S)

@@ -1,0 +1,141 @@
+"""The demo's processes: one registry and some providers, real ones, none of which outlives the demo.
+
+Each is started in a session of its own, so that Ctrl-C reaches the demo alone, which then ends them. Should the demo
+itself be killed, providers notice that their standard input closed, and the registry is told by the kernel (Linux).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from townhall.model.errors import TownhallError
+
+__all__ = ["Child", "Stage", "StageFailed"]
+
+_START_TIMEOUT_S: Final = 20.0
+"""Until a process says that it is ready; a busy machine may take seconds."""
+_PR_SET_PDEATHSIG: Final = 1
+TTL_MS: Final = 1_500
+"""Short, so that a hung provider is noticed within the demo; a real service would take 10 s or more."""
+
+
+class StageFailed(TownhallError):
+    """A process of the demo did not come up."""
+
+    code = "demo_failed"
+
+
+@dataclass(slots=True)
+class Child:
+    """A process and the JSON line it said when it was ready."""
+
+    process: asyncio.subprocess.Process
+    ready: dict[str, Any]
+
+    def signal(self, number: int) -> None:
+        """Send a signal; one that is gone already is left in peace."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    async def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        await self.process.wait()
+
+
+@dataclass(slots=True)
+class Stage:
+    """All processes; ``directory`` holds the registry's data and everybody's stderr."""
+
+    directory: Path
+    registry: Child | None = None
+    providers: dict[str, Child] = field(default_factory=dict)
+    address: str = "127.0.0.1:0"
+    """Of the registry; its port stays the same over restarts."""
+
+    @property
+    def url(self) -> str:
+        """Of the registry's native face."""
+        return f"http://{self.address}"
+
+    async def start_registry(self) -> None:
+        """Start it, or start it again on the same port and the same data. Raises ``StageFailed``."""
+        arguments = [
+            "-m", "townhall.ops.cli", "up", "--ready-json", "--native", self.address, "--data", str(self.directory / "data"),
+            "--lease-ttl-min-ms", "500", "--reports-hold-ms", "2000", "--lease-eviction-grace-ttls", "4", "--log-level", "warning",
+        ]  # fmt: skip
+        self.registry = await self._start("registry", arguments)
+        self.address = str(self.registry.ready["listen"]["native"])
+
+    async def start_provider(self, name: str, *, weight: float = 1.0) -> Child:
+        """Start one and wait until it is registered. Raises ``StageFailed``."""
+        arguments = [
+            "-m", "townhall.ops.demo.provider", "--server", self.url, "--name", name, "--ttl-ms", str(TTL_MS), "--weight", str(weight),
+        ]  # fmt: skip
+        self.providers[name] = child = await self._start(name, arguments)
+        return child
+
+    async def close(self) -> None:
+        """End everything, whatever state it is in; idempotent."""
+        children = [*self.providers.values(), *([self.registry] if self.registry else [])]
+        for child in children:
+            child.signal(signal.SIGKILL)
+        for child in children:
+            await child.process.wait()
+
+    async def _start(self, name: str, arguments: list[str]) -> Child:
+        errors = self.directory / f"{name}.log"
+        with errors.open("ab") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *arguments,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=stderr,
+                env=self._environ(), start_new_session=True, preexec_fn=_die_with_parent,
+            )  # fmt: skip
+        child = Child(process, {})
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                line = await process.stdout.readline()
+            child.ready = json.loads(line)
+        except (TimeoutError, ValueError) as error:
+            await child.kill()
+            said = errors.read_text(errors="replace").strip()[-2_000:]
+            raise StageFailed(f"{name} did not come up: {said or 'it said nothing'}") from error
+        except BaseException:
+            # Interrupted: a child that nobody knows of must not stay.
+            child.signal(signal.SIGKILL)
+            raise
+        return child
+
+    def _environ(self) -> dict[str, str]:
+        # Settings meant for a real registry of this user must not reach the demo's.
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("TOWNHALL_") and name != "NOTIFY_SOCKET"
+        }
+
+
+def _prctl() -> Any:
+    try:
+        return ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return None
+
+
+_PRCTL: Final = _prctl()
+
+
+def _die_with_parent() -> None:
+    """Between fork and exec; nothing but one system call happens here."""
+    if _PRCTL is not None and sys.platform == "linux":
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

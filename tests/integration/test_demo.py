@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import re
+import signal
+
+from townhall_process import background, townhall, until
+
+
+def children_of(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def test_no_call_fails_and_every_event_is_seen():
+    done = townhall("demo", "--pace", "0.4", deadline_s=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\x1b" not in done.stdout
+    made, failed = re.search(r"calls made: ([\d,]+) +calls failed: ([\d,]+)", done.stdout).groups()
+    assert int(made.replace(",", "")) > 100
+    assert failed == "0"
+    summary = done.stdout[done.stdout.index("calls made: ") :]
+    for event in (
+        "add the provider delta", "change alpha's weight", "kill -9 beta", "hang gamma", "let gamma go on", "drain delta",
+        "kill -9 the registry", "start the registry again",
+    ):  # fmt: skip
+        assert re.search(rf"{event}.* \d+(\.\d+)? m?s$", summary, re.MULTILINE), event
+
+
+def test_an_interrupted_demo_leaves_no_process_behind():
+    with background("demo", "--plain") as process:
+        pids = until(lambda: len(found := children_of(process.pid)) >= 4 and found, what="the processes of the demo")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        out, errors = process.communicate()
+        assert "Traceback" not in out + errors
+    for pid in pids:
+        until(lambda pid=pid: not running(pid), what=f"the end of process {pid}")
+
+
+def running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
