@@ -1,0 +1,95 @@
+"""The hub: the single writer, cursors, expiry and the clock around the pure core.
+
+One asyncio task takes commands, decides those whose footprints do not meet, appends them to the engine as one group,
+evolves the state, answers the writers, and then wakes the cursors that are concerned, in slices. Soft state (lease
+deadlines, subscribers, callers' reports) lives here and never enters the journal.
+
+Footprints of one group are collected in a ``core.claims.Claims`` (``admit(footprint)`` says whether a command may
+join), and a ``Decision.result`` that is ``core.Unsettled`` is settled with the changes of its own commit
+(``result.settle(changes)``) before it is handed out in an ``Outcome``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from townhall.core import Command, Interest, Outcome
+from townhall.core.live import Live, Subscriber
+from townhall.core.queries import Reader
+from townhall.model.access import Actor
+from townhall.model.errors import TownhallError
+
+__all__ = ["Clock", "Done", "Hub", "Subscription", "Ticket"]
+
+Done = Callable[[Outcome | TownhallError], None]
+
+
+class Clock(Protocol):
+    """Time for the hub; the simulation has its own."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds; follows the wall clock but never goes backwards and never jumps ahead of a pause."""
+        ...
+
+    def monotonic_ms(self) -> int:
+        """For deadlines."""
+        ...
+
+    def not_before(self, time_ms: int) -> None:
+        """``now_ms`` never reads less than this again: the time of the last commit that a recovery found."""
+        ...
+
+
+class Ticket(Protocol):
+    """An armed cursor."""
+
+    def arm(self) -> None:
+        """Ask for one more wake-up. A change since the last look wakes at once, so nothing is missed."""
+        ...
+
+    def cancel(self) -> None:
+        """No more wake-ups; idempotent."""
+        ...
+
+
+class Subscription(Protocol):
+    """A row in the table of subscribers."""
+
+    def sent(self, revisions: Mapping[tuple[str, str, str], int]) -> None:
+        """The kernel took bytes that bring the peer to these revisions."""
+        ...
+
+    def close(self) -> None:
+        """It is gone; idempotent."""
+        ...
+
+
+class Hub(Protocol):
+    """What ``serve`` needs. All methods are called on the event loop's thread and return at once."""
+
+    live: Live
+
+    def submit(self, command: Command, actor: Actor, done: Done) -> None:
+        """Decide and make durable; ``done`` is called once, later, never from within this call.
+
+        Errors: what ``decide`` refuses with, OverLimit when too many commands wait, EngineFull, EngineFailed,
+        OutcomeUnknown, Stopping.
+        """
+        ...
+
+    def reader(self, actor: Actor) -> Reader:
+        """A view of the current, durable state; use it before control returns to the loop."""
+        ...
+
+    def authenticate(self, secret: str, address: str) -> Actor:
+        """Who this is. Raises Unauthenticated for an unknown or expired secret; '' is the anonymous actor."""
+        ...
+
+    def watch(self, interests: Sequence[Interest], wake: Callable[[], None]) -> Ticket:
+        """A cursor, armed. ``wake`` is called from the loop, at most once per arming. Raises OverLimit."""
+        ...
+
+    def subscribe(self, subscriber: Subscriber, services: Sequence[tuple[str, str, str]]) -> Subscription:
+        """Enter a watcher into the table of subscribers."""
+        ...

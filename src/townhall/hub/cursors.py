@@ -1,0 +1,177 @@
+"""Cursors: who waits for what, and waking them in slices.
+
+A commit marks the cursors it concerns and the views it makes stale, before its writer is answered; the marked cursors
+are woken afterwards, ``FANOUT_SLICE_COUNT`` per turn of the loop, so that ten thousand watchers of one service do not
+keep everybody else waiting. A cursor is a mark, not a queue: however much happens while it is not armed, it is woken
+once and looks at the present.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from townhall.core import Changes, Interest
+from townhall.core.interest import InterestIndex
+from townhall.model import limits
+from townhall.model.errors import OverLimit
+
+__all__ = ["Cursor", "Cursors", "Freshness"]
+
+_log = logging.getLogger(__name__)
+
+VIEWS_COUNT_MAX: Final = 100_000
+"""Views that are fresh at once; beyond, the oldest goes stale early, which costs one rendering."""
+
+
+class Cursor:
+    """One watcher's place; implements ``hub.Ticket``."""
+
+    __slots__ = ("_armed", "_changed", "_cursors", "interests", "live", "wake")
+
+    def __init__(self, cursors: Cursors, interests: tuple[Interest, ...], wake: Callable[[], None]) -> None:
+        self._cursors = cursors
+        self._armed = True
+        self._changed = False
+        self.interests = interests
+        self.wake = wake
+        self.live = True
+
+    def touch(self) -> None:
+        """Something in its interests changed."""
+        if not self._changed:
+            self._changed = True
+            if self._armed:
+                self._cursors.ready(self)
+
+    def arm(self) -> None:
+        """Ask for one more wake-up, which comes at once when something changed since the last one."""
+        if not self._armed and self.live:
+            self._armed = True
+            if self._changed:
+                self._cursors.ready(self)
+
+    def fire(self) -> None:
+        """Wake it, unless it was cancelled while it stood in line."""
+        if self.live:
+            # Before the call: what changes while the watcher looks counts for its next wake-up.
+            self._armed = self._changed = False
+            self.wake()
+
+    def cancel(self) -> None:
+        """No more wake-ups; idempotent."""
+        if self.live:
+            self.live = False
+            self._cursors.forget(self)
+
+
+class Freshness:
+    """The validity of a rendered answer; implements ``core.View``."""
+
+    __slots__ = ("_cursors", "fresh", "interests")
+
+    def __init__(self, cursors: Cursors, interests: tuple[Interest, ...]) -> None:
+        self._cursors = cursors
+        self.interests = interests
+        self.fresh = True
+
+    def touch(self) -> None:
+        """Something in its interests changed: what was rendered is stale for good."""
+        if self.fresh:
+            self.fresh = False
+            self._cursors.expire(self)
+
+
+class Cursors:
+    """All cursors and views over one interest index."""
+
+    __slots__ = ("_index", "_loop", "_ready", "_sliced", "_views", "count", "wake_errors", "wakes")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._index: InterestIndex[Cursor | Freshness] = InterestIndex()
+        self._ready: deque[Cursor] = deque()
+        self._sliced = False
+        """A slice is scheduled."""
+        self._views: dict[tuple[Interest, ...], Freshness] = {}
+        self.count = 0
+        self.wakes = 0
+        self.wake_errors = 0
+
+    @property
+    def views(self) -> int:
+        """Views that are fresh."""
+        return len(self._views)
+
+    @property
+    def waiting(self) -> int:
+        """Cursors that stand in line to be woken."""
+        return len(self._ready)
+
+    def watch(self, interests: Sequence[Interest], wake: Callable[[], None]) -> Cursor:
+        """An armed cursor. Raises OverLimit when there are ``CURSORS_COUNT_MAX`` already."""
+        if self.count >= limits.CURSORS_COUNT_MAX:
+            raise OverLimit("too many watchers", advice="close some, or poll", limit=limits.CURSORS_COUNT_MAX)
+        cursor = Cursor(self, tuple(interests), wake)
+        self._index.add(cursor.interests, cursor)
+        self.count += 1
+        return cursor
+
+    def view(self, interests: Sequence[Interest]) -> Freshness:
+        """The view of these interests that is fresh now; one for all who ask between two changes."""
+        key = tuple(interests)
+        view = self._views.get(key)
+        if view is None:
+            if len(self._views) >= VIEWS_COUNT_MAX:
+                self._views[next(iter(self._views))].touch()
+            view = self._views[key] = Freshness(self, key)
+            self._index.add(key, view)
+        return view
+
+    def publish(self, changes: Changes) -> None:
+        """Make views stale and put cursors in line. Nobody is woken from within this call."""
+        for waiter in self._index.match(changes):
+            waiter.touch()
+
+    def touch(self, interests: Iterable[Interest]) -> None:
+        """The same for interests that no commit changes: ``("drain", ServiceKey)``."""
+        for interest in interests:
+            for waiter in self._index.waiters(interest):
+                waiter.touch()
+
+    # --- for cursors and views
+
+    def ready(self, cursor: Cursor) -> None:
+        """Put a cursor in line."""
+        self._ready.append(cursor)
+        if not self._sliced:
+            self._sliced = True
+            self._loop.call_soon(self._slice)
+
+    def forget(self, cursor: Cursor) -> None:
+        """Take a cancelled cursor out of the index."""
+        self._index.remove(cursor.interests, cursor)
+        self.count -= 1
+
+    def expire(self, view: Freshness) -> None:
+        """Take a stale view out of the index."""
+        self._index.remove(view.interests, view)
+        del self._views[view.interests]
+
+    def _slice(self) -> None:
+        ready = self._ready
+        for _ in range(min(len(ready), limits.FANOUT_SLICE_COUNT)):
+            cursor = ready.popleft()
+            try:
+                cursor.fire()
+            except Exception:
+                # One watcher's broken connection or face must not keep the others from hearing.
+                self.wake_errors += 1
+                _log.exception("waking a cursor failed")
+            self.wakes += 1
+        self._sliced = bool(ready)
+        if ready:
+            self._loop.call_soon(self._slice)

@@ -1,0 +1,263 @@
+"""The hub: writer, cursors, expiry, subscribers, reports and snapshots around one State.
+
+``Hub.open`` recovers and assembles (blocking), ``start`` begins to work, ``stop`` ends it. It implements the contracts
+``hub.Hub`` and ``core.live.Live``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from townhall.core import Changes, Command, Ids, Interest, Outcome, Rules
+from townhall.core.access import resolve
+from townhall.core.commands import TakeOverLeases
+from townhall.core.live import Live, Subscriber
+from townhall.core.queries import Reader
+from townhall.hub.clock import MachineClock
+from townhall.hub.cursors import Cursor, Cursors, Freshness
+from townhall.hub.expiry import Expiry
+from townhall.hub.ids import RandomIds
+from townhall.hub.recovery import Progress, Recovered, recover
+from townhall.hub.reports import Reports
+from townhall.hub.snapshots import Compactor, InlineCompactor, Snapshots
+from townhall.hub.status import snapshot_of_status
+from townhall.hub.subscribers import Row, Subscribers
+from townhall.hub.writer import Setting, Writer
+from townhall.model import limits
+from townhall.model.access import Actor
+from townhall.model.errors import TownhallError
+from townhall.model.instance import Instance, ServiceKey
+
+if TYPE_CHECKING:
+    from townhall.engine import Engine
+    from townhall.hub import Clock, Done
+
+__all__ = ["INTERNAL", "Hub", "HubOptions"]
+
+_log = logging.getLogger(__name__)
+
+INTERNAL = Actor(internal=True)
+"""The registry itself, when it lapses leases and sweeps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubOptions:
+    """How a hub works. Everything has a default that suits production."""
+
+    node: str = "townhall"
+    """Name of this node: owner of the leases it grants. One that changes takes its old leases over at the start."""
+    rules: Rules = field(default_factory=Rules)
+    """What configuration may change about decisions."""
+    tick_ms: int = 50
+    """How often deadlines are looked at, 5 to ``STALL_MIN_MS`` / 2."""
+    snapshot_every_commits: int = limits.SNAPSHOT_EVERY_COMMITS
+    """Commits between two snapshots."""
+    snapshot_every_size: int = limits.SNAPSHOT_EVERY_SIZE
+    """Journal bytes between two snapshots."""
+    report_hold_ms: int = limits.REPORT_HOLD_MS
+    """How long callers' reports keep an instance out after the last one."""
+
+
+class Hub:
+    """See ``townhall.hub``; one per process, on one event loop."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        recovered: Recovered,
+        options: HubOptions,
+        *,
+        clock: Clock,
+        ids: Ids,
+        compactor: Compactor | None = None,
+    ) -> None:
+        """Assemble around an open engine; does no I/O and needs a running loop. ``open`` is the usual way."""
+        state = recovered.state
+        clock.not_before(state.time_ms)
+        self.options = options
+        self.engine = engine
+        self.state = state
+        self.clock = clock
+        self.recovered = recovered
+        self.loop = asyncio.get_running_loop()
+        self.cursors = Cursors(self.loop)
+        self.writer = Writer(
+            Setting(engine, state, clock, ids, options.rules, options.node), published=self._publish, heard=self._hear
+        )
+        self.expiry = Expiry(clock=clock, state=state, node=options.node, submit=self._submit_own)
+        self.table = Subscribers(lambda key: self.cursors.touch([("drain", key)]))
+        self.reports = Reports(
+            clock=clock,
+            find=self._find,
+            watchers=self.table.count,
+            submit=self._submit_own,
+            hold_ms=options.report_hold_ms,
+        )
+        self.snapshots = Snapshots(
+            engine=engine,
+            compactor=compactor or InlineCompactor(engine, state),
+            position=recovered.snapshot,
+            commits_max=options.snapshot_every_commits,
+            size_max=options.snapshot_every_size,
+        )
+        self.live: Live = self
+        self.ready = False
+        """Started and not stopping."""
+        self.tick_errors = 0
+        self.started_ms = clock.monotonic_ms()
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def open(
+        cls,
+        engine: Engine,
+        options: HubOptions | None = None,
+        *,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        compactor: Compactor | None = None,
+        progress: Progress | None = None,
+    ) -> Hub:
+        """Open the engine, rebuild the state and assemble. Blocking, called on the loop that will run it.
+
+        Raises EngineFailed and Damaged, see ``recovery.recover``.
+        """
+        recovered = recover(engine, progress=progress)
+        return cls(
+            engine,
+            recovered,
+            options or HubOptions(),
+            clock=clock or MachineClock(),
+            ids=ids or RandomIds(),
+            compactor=compactor,
+        )
+
+    # --- life
+
+    async def start(self) -> None:
+        """Begin to write and to expire. Every lease of this node has a full TTL from now on."""
+        self._task = self.loop.create_task(self.writer.run(), name="hub writer")
+        self.snapshots.note(self.recovered.replayed, self.recovered.replayed_size)
+        for service in self.state.services.values():
+            # Marks are rare, so services in which everybody is healthy are skipped by their counts.
+            if service.callable < len(service.instances) or service.held:
+                for instance in service.instances.values():
+                    if instance.evidence.reported_at:
+                        self.reports.adopt(instance)
+        self.expiry.adopt(self.state.leases)
+        if any(lease.owner != self.options.node for lease in self.state.leases.values()):
+            await self._take_over()
+        self.ready = True
+        self._timer = self.loop.call_later(self.options.tick_ms / 1000, self._tick)
+
+    async def _take_over(self) -> None:
+        """The store is ours alone, so leases of another name are leases of an earlier name of ours."""
+        finished: asyncio.Future[Outcome | TownhallError] = self.loop.create_future()
+        self._submit_own(TakeOverLeases(), finished.set_result)
+        result = await finished
+        if isinstance(result, TownhallError):
+            _log.error("leases of another node could not be taken over: %s", result)
+        self.expiry.adopt(self.state.leases)
+
+    async def stop(self) -> None:
+        """Answer the commands that wait, refuse new ones with Stopping, release the engine; idempotent."""
+        self.ready = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.writer.stop()
+        if self._task is not None:
+            await self._task
+            self._task = None
+        await self.snapshots.stop()
+        self.engine.close()
+
+    def _tick(self) -> None:
+        self._timer = self.loop.call_later(self.options.tick_ms / 1000, self._tick)
+        try:
+            self.clock.now_ms()  # The clock must be read often, see ``clock``.
+            self.expiry.tick()
+            self.reports.tick()
+        except Exception:
+            self.tick_errors += 1
+            _log.exception("expiry failed at one tick")
+
+    # --- contract hub.Hub
+
+    def submit(self, command: Command, actor: Actor, done: Done) -> None:
+        """See ``hub.Hub``."""
+        self.writer.submit(command, actor, done)
+
+    def reader(self, actor: Actor) -> Reader:
+        """See ``hub.Hub``."""
+        return Reader(self.state, actor, self.options.rules)
+
+    def authenticate(self, secret: str, address: str) -> Actor:
+        """See ``hub.Hub``."""
+        return resolve(self.state, self.options.rules, secret=secret, address=address, now_ms=self.clock.now_ms())
+
+    def watch(self, interests: Sequence[Interest], wake: Callable[[], None]) -> Cursor:
+        """See ``hub.Hub``."""
+        return self.cursors.watch(interests, wake)
+
+    def subscribe(self, subscriber: Subscriber, services: Sequence[tuple[str, str, str]]) -> Row:
+        """See ``hub.Hub``."""
+        return self.table.add(subscriber, services)
+
+    # --- contract core.live.Live
+
+    def renew(self, leases: Sequence[int]) -> list[int]:
+        """See ``core.live.Live``."""
+        return self.expiry.renew(leases)
+
+    def now_ms(self) -> int:
+        """See ``core.live.Live``."""
+        return self.clock.now_ms()
+
+    def deadline(self, lease: int) -> int | None:
+        """See ``core.live.Live``."""
+        return self.expiry.deadline(lease)
+
+    def report(self, reporter: str, target: tuple[str, str, str, str], kind: str, count: int) -> bool:
+        """See ``core.live.Live``."""
+        namespace, group, service, id_ = target
+        return self.reports.report(reporter, ServiceKey(namespace, group, service), id_, kind=kind, count=count)
+
+    def subscribers(self, namespace: str, group: str, service: str) -> Sequence[Subscriber]:
+        """See ``core.live.Live``."""
+        return self.table.of(ServiceKey(namespace, group, service))
+
+    def acknowledge(self, subscriber: str, revisions: Mapping[tuple[str, str, str], int]) -> bool:
+        """See ``core.live.Live``."""
+        return self.table.acknowledge(subscriber, revisions)
+
+    def view(self, interests: Sequence[Interest]) -> Freshness:
+        """See ``core.live.Live``."""
+        return self.cursors.view(interests)
+
+    def status(self) -> Mapping[str, object]:
+        """See ``core.live.Live`` and ``hub.status``."""
+        return snapshot_of_status(self)
+
+    # --- inside
+
+    def _publish(self, changes: Changes, commits: int, size: int) -> None:
+        if changes.leases:
+            self.expiry.follow(changes.leases)
+        self.cursors.publish(changes)
+        self.snapshots.note(commits, size)
+
+    def _hear(self, lease: int) -> None:
+        self.expiry.renew((lease,))
+
+    def _submit_own(self, command: Command, done: Done) -> None:
+        self.writer.submit(command, INTERNAL, done)
+
+    def _find(self, key: ServiceKey, id_: str) -> Instance | None:
+        service = self.state.services.get(key)
+        return service.instances.get(id_) if service is not None else None
