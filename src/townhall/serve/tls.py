@@ -1,0 +1,70 @@
+"""Certificates for listeners: TLS 1.2 and newer, clients' certificates when asked for, and new files without a restart.
+
+A listener keeps the context that it was started with, so that context only hands on: in each handshake the name
+callback (which OpenSSL calls with or without a name) puts the present context in its place. Session tickets are off,
+because a resumed session would outlive the CA that vouched for its client.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+import msgspec
+
+from townhall.model.errors import InvalidField
+
+__all__ = ["Certificates", "TlsOptions"]
+
+
+class TlsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the certificates are (PEM files)."""
+
+    cert_file: str
+    """The server's certificate with its chain."""
+    key_file: str
+    client_ca_file: str = ""
+    """CAs that vouch for clients; '' asks for no client certificate."""
+    client_required: bool = True
+    """With ``client_ca_file``: refuse clients without a certificate, or only those with a bad one."""
+
+
+class Certificates:
+    """Loads at construction. Raises ``InvalidField`` that names the option whose file cannot be used."""
+
+    def __init__(self, options: TlsOptions) -> None:
+        self._options = options
+        self._present = _load(options)
+        self.context = _load(options)
+        """For ``HttpServer.start``."""
+        self.context.sni_callback = self._hand_on
+
+    def reload(self) -> None:
+        """Read the files again. New connections get what is in them; when one cannot be used, nothing changes.
+
+        Raises ``InvalidField`` as at construction.
+        """
+        self._present = _load(self._options)
+
+    def _hand_on(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
+        connection.context = self._present
+
+
+def _load(options: TlsOptions) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.num_tickets = 0
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(options.cert_file, options.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidField(
+            "cert_file", f"{options.cert_file} and {options.key_file} cannot be used: {error}"
+        ) from error
+    if options.client_ca_file:
+        context.verify_mode = ssl.CERT_REQUIRED if options.client_required else ssl.CERT_OPTIONAL
+        try:
+            context.load_verify_locations(options.client_ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidField("client_ca_file", f"{options.client_ca_file} cannot be used: {error}") from error
+    return context

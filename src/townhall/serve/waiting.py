@@ -1,0 +1,169 @@
+"""Submit and Park: one answer that comes later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from townhall.core import Outcome
+from townhall.core.queries import Reader
+from townhall.face import Park, Reply, Request, Submit, Verb
+from townhall.model.access import Actor
+from townhall.model.errors import TownhallError
+from townhall.serve.run import Run
+
+if TYPE_CHECKING:
+    from townhall.hub import Ticket
+    from townhall.serve.driver import Driver
+    from townhall.serve.heads import Plan
+    from townhall.serve.http1 import Connection
+
+__all__ = ["Commands", "ParkRun", "SubmitRun"]
+
+
+class Commands:
+    """Hands the commands of a Submit to the hub and collects what became of them, in order."""
+
+    __slots__ = ("_missing", "_results", "_then")
+
+    def __init__(
+        self, driver: Driver, submit: Submit, actor: Actor, then: Callable[[Sequence[Outcome | TownhallError]], None]
+    ) -> None:
+        commands = submit.commands
+        self._then = then
+        self._missing = len(commands)
+        self._results: list[Outcome | TownhallError | None] = [None] * len(commands)
+        for index, command in enumerate(commands):
+            driver.submit(command, actor, partial(self._done, index))
+
+    def _done(self, index: int, result: Outcome | TownhallError) -> None:
+        assert self._results[index] is None, "an outcome came twice"
+        self._results[index] = result
+        self._missing -= 1
+        if not self._missing:
+            self._then([result for result in self._results if result is not None])
+
+
+class SubmitRun(Run):
+    """Waits for the writer, then renders. The commands take effect whether or not the peer still waits."""
+
+    __slots__ = ("_render",)
+
+    patient = True
+
+    def __init__(self, driver: Driver, peer: Connection, plan: Plan, request: Request) -> None:
+        super().__init__(driver, peer, plan, request)
+        self._render: Callable[[Reader, Sequence[Outcome | TownhallError]], Verb] | None = None
+
+    def start(self, submit: Submit) -> None:
+        """Submit; without commands, render at once."""
+        self._render = submit.render
+        self.peer.run = self
+        if submit.commands:
+            Commands(self.driver, submit, self.request.actor, self._rendered)
+        else:
+            self._rendered(())
+
+    def _rendered(self, results: Sequence[Outcome | TownhallError]) -> None:
+        render, self._render = self._render, None
+        if self.peer.run is not self or render is None:
+            self.driver.counters.dropped += 1
+            return
+        self.peer.run = None
+        verb = self.driver.guard(self.request, self._attempt, render, results)
+        self.driver.carry_out(self.peer, self.plan, self.request, verb)
+
+    def _attempt(
+        self,
+        render: Callable[[Reader, Sequence[Outcome | TownhallError]], Verb],
+        results: Sequence[Outcome | TownhallError],
+    ) -> Verb:
+        # Who asked was settled before the commands were accepted; their outcome is told even if the token expired since.
+        return render(self.driver.hub.reader(self.request.actor), results)
+
+
+class ParkRun(Run):
+    """Attempts now, after each wake-up and at the deadline."""
+
+    __slots__ = ("_park", "_ticket")
+
+    def __init__(self, driver: Driver, peer: Connection, plan: Plan, request: Request) -> None:
+        super().__init__(driver, peer, plan, request)
+        self._park: Park | None = None
+        self._ticket: Ticket | None = None
+
+    def start(self, park: Park) -> None:
+        """Answer, or wait."""
+        verb = self.driver.guard(self.request, self._begin, park)
+        if verb is not None:
+            self._answer(verb)
+
+    def _begin(self, park: Park) -> Reply | Submit | None:
+        expired = park.wait_ms <= 0 or self.driver.stopping
+        verb = park.attempt(self.reader(), expired)
+        if verb is not None:
+            return verb
+        assert not expired, "attempt must answer when it has expired"
+        self.driver.take_place(self.peer)
+        try:
+            self._ticket = self.driver.hub.watch(park.interests, self._wake)
+        except TownhallError:
+            self.driver.leave_place(self.peer)
+            raise
+        self._park = park
+        self.driver.counters.parked += 1
+        self.peer.run = self
+        self.driver.wheel.arm(self, park.wait_ms)
+        return None
+
+    def _wake(self) -> None:
+        if self._ticket is not None:
+            self._again(expired=False)
+
+    def expired(self) -> None:
+        self._again(expired=True)
+
+    def leave(self) -> None:
+        self._again(expired=True)
+
+    def lost(self) -> None:
+        abandoned = self._park.abandoned if self._park is not None else None
+        self._stop()
+        if abandoned is None:
+            return
+        commands = self.driver.guard(self.request, abandoned)
+        if not isinstance(commands, Reply):
+            for command in commands:
+                self.driver.submit(command, self.request.actor, _ignore)
+
+    def _again(self, *, expired: bool) -> None:
+        assert self._ticket is not None
+        verb = self.driver.guard(self.request, self._attempt, expired)
+        if verb is None:
+            self._ticket.arm()
+        else:
+            self._stop()
+            self._answer(verb)
+
+    def _attempt(self, expired: bool) -> Reply | Submit | None:
+        assert self._park is not None
+        verb = self._park.attempt(self.reader(), expired)
+        assert verb is not None or not expired, "attempt must answer when it has expired"
+        return verb
+
+    def _answer(self, verb: Reply | Submit) -> None:
+        self.driver.carry_out(self.peer, self.plan, self.request, verb)
+
+    def _stop(self) -> None:
+        if self._ticket is not None:
+            self._ticket.cancel()
+            self._ticket = None
+            self._park = None
+            self.driver.wheel.forget(self)
+            self.driver.leave_place(self.peer)
+            self.driver.counters.parked -= 1
+
+
+def _ignore(result: Outcome | TownhallError) -> None:
+    """Nobody is left to be told."""

@@ -1,0 +1,1 @@
+"""Foreign bytes to messages and back. No I/O; every codec raises ``Malformed`` or ``TooLarge`` on bad input, nothing else."""

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+from native_world import World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def bootstrap(world: World) -> str:
+    answer = world.send("POST", "/access/bootstrap")
+    assert answer.status == 201
+    assert answer.headers["cache-control"] == "no-store"
+    return str(answer.json["secret"])
+
+
+def test_bootstrap_switches_access_control_on(world: World) -> None:
+    world.register()
+    assert world.send("GET", "/access/self").json["restricted"] is False
+    root = bootstrap(world)
+    refused = world.send("GET", "/services/web/instances")
+    assert refused.status == 401
+    assert refused.headers["www-authenticate"].startswith("Bearer")
+    assert world.send("GET", "/services/web/instances", x_townhall_token=root).status == 200
+    assert world.send("GET", "/services/web/instances", authorization=f"bearer {root}").status == 200
+    assert world.send("GET", "/services/web/instances", x_townhall_token="wrong").status == 401
+    assert world.send("POST", "/access/bootstrap", x_townhall_token=root).status == 409
+    assert world.send("GET", "/access/self", x_townhall_token=root).json["management"] is True
+
+
+def test_policies_and_tokens_decide_what_may_be_done(world: World) -> None:
+    root = bootstrap(world)
+    rules = [
+        {"resource": "service", "level": "write", "name": "default/default/web"},
+        {"resource": "key", "level": "read", "name": "native/a/"},
+    ]
+    policy = world.send("PUT", "/access/policies/web", {"rules": rules, "description": "d"}, x_townhall_token=root)
+    assert policy.status == 200
+    assert policy.json["rules"][0] == rules[0] | {"prefix": True}
+    made = world.send("POST", "/access/tokens", {"policies": ["web"], "ttl_ms": 60_000}, x_townhall_token=root)
+    assert made.status == 201
+    secret, token_id = made.json["secret"], made.json["id"]
+    item = {"service": "web", "address": "127.0.0.1", "port": 1}
+    assert world.send("POST", "/instances", item, x_townhall_token=secret).status == 201
+    denied = world.send("POST", "/instances", item | {"service": "db"}, x_townhall_token=secret)
+    assert denied.status == 403
+    assert denied.json["code"] == "denied"
+    assert world.send("GET", "/kv/a/x", x_townhall_token=secret).status == 404
+    assert world.send("PUT", "/kv/a/x", b"1", x_townhall_token=secret).status == 403
+    assert world.send("GET", "/kv/b", x_townhall_token=secret).status == 403
+    assert world.send("GET", "/status", x_townhall_token=secret).status == 403
+    assert world.send("GET", "/services/db/subscribers", x_townhall_token=secret).status == 403
+    assert world.send("GET", "/watch?service=db", x_townhall_token=secret).status == 403
+    assert [rule["level"] for rule in world.send("GET", "/access/self", x_townhall_token=secret).json["rules"]] == [
+        "write",
+        "read",
+    ]
+    assert world.send("GET", "/access/tokens", x_townhall_token=secret).status == 403
+    world.now += 60_000
+    assert world.send("GET", "/services/web/instances", x_townhall_token=secret).status == 401
+    assert world.send("DELETE", f"/access/tokens/{token_id}", x_townhall_token=root).status == 204
+
+
+def test_tokens(world: World) -> None:
+    root = bootstrap(world)
+    world.send("PUT", "/access/policies/p", {"rules": []}, x_townhall_token=root)
+    made = world.send("POST", "/access/tokens", {"description": "one"}, x_townhall_token=root).json
+    shown = world.send("GET", f"/access/tokens/{made['id']}", x_townhall_token=root).json
+    assert shown["description"] == "one"
+    assert "secret" not in shown
+    assert "secret_hash" not in shown
+    changed = world.send("PUT", f"/access/tokens/{made['id']}", {"policies": ["p"]}, x_townhall_token=root)
+    assert changed.json["policies"] == ["p"]
+    assert "secret" not in changed.json
+    listed = world.send("GET", "/access/tokens", x_townhall_token=root).json["tokens"]
+    assert made["id"] in {token["id"] for token in listed}
+    assert world.send("GET", "/access/tokens/nobody", x_townhall_token=root).status == 404
+    assert world.send("DELETE", "/access/tokens/nobody", x_townhall_token=root).status == 404
+    (first,) = [token for token in listed if token["management"]]
+    assert world.send("DELETE", f"/access/tokens/{first['id']}", x_townhall_token=root).status == 409
+
+
+def test_policies(world: World) -> None:
+    assert world.send("GET", "/access/policies").json == {"policies": []}
+    rule = {"resource": "operator", "level": "deny", "prefix": False}
+    world.send("PUT", "/access/policies/p", {"rules": [rule]})
+    (policy,) = world.send("GET", "/access/policies").json["policies"]
+    assert policy["rules"] == [rule | {"name": ""}]
+    assert world.send("DELETE", "/access/policies/p").status == 204
+    assert world.send("DELETE", "/access/policies/p").status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        ("PUT", "/access/policies/p", {}),
+        ("PUT", "/access/policies/p", {"rules": [{"resource": "service", "level": "own"}]}),
+        ("PUT", "/access/policies/p", {"rules": [{"resource": "house", "level": "read"}]}),
+        ("PUT", "/access/policies/p", {"rules": [{"resource": "key", "level": "read", "zork": 1}]}),
+        ("PUT", "/access/policies/%00", {"rules": []}),
+        ("POST", "/access/tokens", {"policies": "p"}),
+        ("POST", "/access/tokens", {"policies": [""]}),
+        ("POST", "/access/tokens", {"ttl_ms": -1}),
+        ("POST", "/access/tokens", {"secret": "short"}),
+        ("POST", "/access/bootstrap", {"id": 1}),
+    ],
+)
+def test_bad_requests_change_nothing(world: World, method: str, target: str, body: object) -> None:
+    assert world.send(method, target, body).status == 400
+    assert world.state.position == 0

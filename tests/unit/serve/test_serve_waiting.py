@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from serve_support import FakeHub, Serving, get, post, serving, until
+
+from townhall.face import Park, Pulled, Reply, Stream, Submit
+from townhall.model.errors import NotFound, OverLimit, TooLarge
+from townhall.serve.waiting import Commands
+
+
+def test_outcomes_are_rendered_in_the_order_of_the_commands() -> None:
+    async def test(server: Serving) -> None:
+        server.hub.hold = True
+        client = await server.client()
+        client.send(post("/submit", b"a refuse b"))
+        await until(lambda: len(server.hub.waiting) == 3)
+        server.hub.waiting.reverse()
+        server.hub.release()
+        assert (await client.answer()).body == b"a@1,not_found,b@3"
+        client.send(post("/submit", b""))
+        assert (await client.answer()).body == b"", "no commands: rendered at once"
+
+    serving(test)
+
+
+def test_commands_are_collected_by_their_place() -> None:
+    class Driver:
+        def __init__(self) -> None:
+            self.done: list[Any] = []
+
+        def submit(self, command: object, actor: object, done: object) -> None:
+            self.done.append(done)
+
+    driver, seen = Driver(), []
+    Commands(driver, Submit(("a", "b"), None), None, seen.append)  # type: ignore[arg-type]
+    driver.done[1]("second")
+    assert seen == []
+    driver.done[0]("first")
+    assert seen == [["first", "second"]]
+
+
+def test_a_hub_that_refuses_at_once_is_told_later_like_any_other() -> None:
+    async def test(server: Serving) -> None:
+        server.hub.submit_error = OverLimit("too many commands wait")
+        assert (await server.ask(post("/submit", b"a"))).body == b"over_limit"
+
+    serving(test)
+
+
+def test_a_render_may_return_any_verb_or_raise() -> None:
+    async def test(server: Serving) -> None:
+        def then(verb: Any) -> None:
+            def render(reader: Any, results: Sequence[Any]) -> Any:
+                if isinstance(verb, Exception):
+                    raise verb
+                return verb
+
+            server.server._driver.heads.young.clear()
+            server.server._driver.heads._old.clear()
+            server.face.routes[:] = []
+            route = server.server._driver.heads.router.match("POST", ("submit",)).route
+            assert route is not None
+            server.server._driver.heads.router._exact["submit",].routes["POST"] = route._replace(
+                handler=lambda request, reader: Submit(("x",), render)  # type: ignore[arg-type]
+            )
+
+        client = await server.client()
+        again = Submit(("y",), lambda reader, results: Reply(200, b"second"))  # type: ignore[arg-type]
+        then(again)
+        client.send(post("/submit", b""))
+        assert (await client.answer()).body == b"second"
+        then(NotFound("gone"))
+        client.send(post("/submit", b""))
+        assert (await client.answer()).status == 404
+        then(ZeroDivisionError("a bug"))
+        client.send(post("/submit", b""))
+        assert (await client.answer()).status == 500
+        then(Park((), lambda reader, expired: Reply(200, b"waited") if expired else None, 50))
+        client.send(post("/submit", b""))
+        assert (await client.answer()).body == b"waited"
+        server.face.pulled = [Pulled(b"streamed")]
+        then(Stream((), server.face.pull))
+        client.send(post("/submit", b""))
+        assert (await client.head()).status == 200
+        assert await client.chunk() == b"streamed"
+
+    serving(test)
+
+
+def test_a_parked_read_is_answered_when_its_time_has_come() -> None:
+    async def test(server: Serving) -> None:
+        client = await server.client()
+        client.send(get("/park"))
+        await until(lambda: server.counters.parked == 1)
+        server.hub.change()
+        server.hub.change()
+        await asyncio.sleep(0.02)
+        assert server.counters.parked == 1, "woken for nothing, it waits again"
+        server.face.ready = Reply(200, b"now")
+        server.hub.change()
+        assert (await client.answer()).body == b"now"
+        assert server.counters.parked == 0
+        assert (await client.get("/park")).body == b"now", "no wait when there is something already"
+
+    serving(test)
+
+
+def test_a_parked_read_ends_at_its_deadline() -> None:
+    async def test(server: Serving) -> None:
+        client = await server.client()
+        server.face.wait_ms = 120
+        assert (await client.get("/park")).body == b"expired"
+        server.face.wait_ms = 0
+        assert (await client.get("/park")).body == b"expired"
+        assert server.counters.parked == 0
+
+    serving(test)
+
+
+def test_a_parked_read_goes_with_its_client() -> None:
+    async def test(server: Serving) -> None:
+        clients = [await server.client() for _ in range(3)]
+        for client in clients:
+            client.send(get("/park"))
+        await until(lambda: server.counters.parked == 3)
+        clients[0].cut()
+        clients[1].close()
+        await until(lambda: server.counters.parked == 1)
+        assert len(server.hub.tickets) == 1
+        server.face.ready = Reply(200, b"now")
+        server.hub.change()
+        assert (await clients[2].answer()).body == b"now"
+        assert server.counters.errors == 0
+
+    serving(test)
+
+
+def test_parked_reads_of_one_address_are_limited() -> None:
+    async def test(server: Serving) -> None:
+        clients = [await server.client() for _ in range(3)]
+        for client in clients[:2]:
+            client.send(get("/park"))
+        await until(lambda: server.counters.parked == 2)
+        assert (await clients[2].get("/park")).body.startswith(b"over_limit")
+        assert (await clients[2].get("/stream")).body.startswith(b"over_limit")
+        clients[0].cut()
+        await until(lambda: server.counters.parked == 1)
+        clients[2].send(get("/park"))
+        await until(lambda: server.counters.parked == 2)
+
+    serving(test, parked_per_address_max=2)
+
+
+def test_a_hub_that_takes_no_more_watchers() -> None:
+    async def test(server: Serving) -> None:
+        server.hub.watch_error = OverLimit("too many cursors")
+        client = await server.client()
+        for target in ("/park", "/stream"):
+            assert (await client.get(target)).body.startswith(b"over_limit")
+        server.hub.watch_error = None
+        server.face.ready = Reply(200, b"fine")
+        assert (await client.get("/park")).body == b"fine"
+
+    serving(test, parked_per_address_max=1)
+
+
+def test_a_token_that_expires_while_parked_is_told() -> None:
+    async def test(server: Serving) -> None:
+        server.hub.secrets.add("s3cret")
+        client = await server.client()
+        client.send(get("/park", "X-Token: s3cret"))
+        await until(lambda: server.counters.parked)
+        server.hub.secrets.discard("s3cret")
+        server.hub.change()
+        assert (await client.answer()).status == 401
+
+    serving(test)
+
+
+def test_an_attempt_that_fails_is_an_answer() -> None:
+    async def test(server: Serving) -> None:
+        client = await server.client()
+        client.send(get("/park"))
+        await until(lambda: server.counters.parked)
+
+        def fail(*_: object) -> None:
+            raise TooLarge("too many")
+
+        server.hub.reader = fail  # type: ignore[method-assign,assignment]
+        server.hub.change()
+        assert (await client.answer()).status == 413
+        server.hub.reader = FakeHub.reader.__get__(server.hub)  # type: ignore[method-assign]
+        assert (await client.get("/hello")).status == 200
+
+    serving(test)
