@@ -1,0 +1,54 @@
+"""What to do after a failed call: the decisions of ``call()``, apart from doing them, for asyncio and threads alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from townhall.client.records import Instance
+from townhall.model import limits
+from townhall.model.errors import PeerMisbehaved, Unreachable
+
+__all__ = ["FAILURES", "Attempts", "failure_kind", "was_sent"]
+
+FAILURES: tuple[type[Exception], ...] = (OSError, EOFError, Unreachable, PeerMisbehaved)
+"""Exceptions that are the instance's fault rather than the caller's or the application's (TimeoutError and
+ConnectionError are OSErrors). Other libraries' are added with ``failures=``."""
+
+
+@dataclass(slots=True)
+class Attempts:
+    """One call's attempts."""
+
+    retries: int = limits.CLIENT_RETRIES_DEFAULT
+    idempotent: bool = True
+    tried: set[str] = field(default_factory=set)
+    """Ids that were tried in this call; others come first."""
+
+    def begin(self, instance: Instance) -> None:
+        """An attempt at this instance begins."""
+        self.tried.add(instance.id)
+
+    def again(self, error: BaseException) -> bool:
+        """Whether another attempt may follow this failure; one that may be acted on twice is made only once."""
+        if self.retries <= 0 or not (self.idempotent or not was_sent(error)):
+            return False
+        self.retries -= 1
+        return True
+
+
+def was_sent(error: BaseException) -> bool:
+    """Whether the instance may have acted on the call; only a refused or failed connection is certain not to."""
+    if isinstance(error, Unreachable):
+        return bool(error.fields.get("sent", True))
+    return not isinstance(error, ConnectionRefusedError)
+
+
+def failure_kind(error: BaseException) -> str:
+    """The registry's word for it: ``timeout``, ``connect``, ``reset`` or ``5xx``."""
+    if isinstance(error, Unreachable):
+        return str(error.fields.get("kind", "connect"))
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, ConnectionRefusedError):
+        return "connect"
+    return "reset"

@@ -1,0 +1,337 @@
+"""The SDK for programs without an event loop: the same classes, whose methods wait.
+
+::
+
+    with townhall.blocking.Provider("http://127.0.0.1:7500", service="user", port=8080):
+        ...
+    with townhall.blocking.Consumer("http://127.0.0.1:7500") as consumer:
+        answer = consumer["user"].get("/users/1")
+
+They are thin: everything runs in one background thread per process (see ``loop_thread`` for what that means with
+fork), and callbacks are called there. All of them may be used by several threads at once. ``close()`` at the end of
+a program, or in a worker that goes on without Townhall, ends that thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType, TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from townhall.client import consumer as asynchronous_consumer
+from townhall.client import provider as asynchronous_provider
+from townhall.client.access import Access
+from townhall.client.api import DEFAULT_URL, Patch, RegistryOptions
+from townhall.client.api import Registry as AsyncRegistry
+from townhall.client.attempts import FAILURES, Attempts, failure_kind
+from townhall.client.consumer import ConsumerOptions
+from townhall.client.handle import CallOptions, RequestOptions
+from townhall.client.handle import ServiceHandle as AsyncServiceHandle
+from townhall.client.http import Response
+from townhall.client.keys import KeySpace
+from townhall.client.leases import Leases
+from townhall.client.locks import Locks
+from townhall.client.loop_thread import LoopThread, shared_thread
+from townhall.client.mirror import MirrorState
+from townhall.client.picture import Picture
+from townhall.client.provider import ProviderOptions
+from townhall.client.records import Instance, Registered
+from townhall.client.streams import EventStream
+from townhall.model import limits
+from townhall.model.instance import ServiceKey
+
+__all__ = ["Consumer", "Provider", "Registry", "ServiceHandle", "close"]
+
+T = TypeVar("T")
+
+_PARTS = (KeySpace, Leases, Locks, Access, EventStream)
+
+
+def close() -> None:
+    """End the background thread; what still uses it stops working. The next use begins a new one."""
+    shared_thread().stop()
+
+
+class Provider:
+    """``provider.Provider``, waiting.
+
+    With ``handle_signals`` (main thread only) the first SIGTERM or SIGINT stops it and is then delivered again to whoever handled it before.
+    """
+
+    def __init__(
+        self,
+        urls: str | Sequence[str] = DEFAULT_URL,
+        *,
+        service: str = "",
+        port: int = 0,
+        **options: Unpack[ProviderOptions],
+    ) -> None:
+        self._handle_signals = options.pop("handle_signals", False)
+        self._provider = asynchronous_provider.Provider(urls, service=service, port=port, **options)
+        self._counting = threading.Lock()
+        self._thread: LoopThread | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def instances(self) -> tuple[Registered, ...]:
+        """The registry's last answer for each of our services that is registered."""
+        return self._provider.instances
+
+    @property
+    def away(self) -> bool:
+        """Whether the registry is out of reach at the moment."""
+        return self._provider.away
+
+    def start(self) -> None:
+        """Register. Raises as the asynchronous one does."""
+        self._thread = shared_thread()
+        self._thread.run(self._provider.start())
+        if self._handle_signals:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._received)
+
+    def stop(self) -> None:
+        """Drain if so configured, deregister, ``on_stop``, wait for running requests. Idempotent."""
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        self._previous.clear()
+        if self._thread is not None and self._thread.usable:
+            self._thread.run(self._provider.stop())
+
+    def drain(self, *, deadline: float | None = None) -> bool:
+        """No more new calls; True when every subscriber knew before the deadline (seconds)."""
+        return self._running().run(self._provider.drain(deadline=deadline))
+
+    def update(self, service: str = "", **changes: Unpack[Patch]) -> None:
+        """Change weight, metadata, tags, zone or readiness."""
+        self._running().run(self._provider.update(service, **changes))
+
+    def track(self) -> _Tracker:
+        """A context manager around one request, in any thread."""
+        return _Tracker(self)
+
+    def _running(self) -> LoopThread:
+        return self._thread or shared_thread()
+
+    def _received(self, number: int, frame: FrameType | None) -> None:
+        self.stop()
+        signal.raise_signal(number)
+
+    def _count(self, step: Callable[[], None]) -> None:
+        if self._thread is not None and self._thread.usable:
+            self._thread.loop.call_soon_threadsafe(step)
+
+
+class _Tracker:
+    """One request: the count is kept in the loop's thread."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._inner = provider._provider.track()
+
+    def __enter__(self) -> None:
+        self._provider._count(self._inner.__enter__)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._provider._count(lambda: self._inner.__exit__(None, None, None))
+
+
+class Consumer:
+    """``consumer.Consumer``, waiting."""
+
+    def __init__(self, urls: str | Sequence[str] = DEFAULT_URL, **options: Unpack[ConsumerOptions]) -> None:
+        self._consumer = asynchronous_consumer.Consumer(urls, **options)
+        self._thread = shared_thread()
+        self._handles: dict[ServiceKey, ServiceHandle] = {}
+        self._making = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getitem__(self, name: str | ServiceKey) -> ServiceHandle:
+        """The handle of a service."""
+        with self._making:
+            inner = self._consumer[name]
+            if inner.key not in self._handles:
+                self._handles[inner.key] = ServiceHandle(inner, self._thread)
+            return self._handles[inner.key]
+
+    @property
+    def state(self) -> MirrorState:
+        """CONNECTED, SUSPENDED or LOST."""
+        return self._consumer.state
+
+    def close(self) -> None:
+        """Stop watching. Idempotent."""
+        if self._thread.usable:
+            self._thread.run(self._consumer.close())
+
+
+class ServiceHandle:
+    """``handle.ServiceHandle``, waiting."""
+
+    def __init__(self, handle: AsyncServiceHandle, thread: LoopThread) -> None:
+        self._handle = handle
+        self._thread = thread
+        self._picking = threading.Lock()
+
+    def start(self) -> None:
+        """Find the service; done by the first call otherwise. Raises as the asynchronous one does."""
+        self._thread.run(self._handle.start())
+
+    def instances(self, *, callable_only: bool = False) -> tuple[Instance, ...]:
+        """All known instances, or those that may be called."""
+        return self._handle.instances(callable_only=callable_only)
+
+    def wait_callable(self, count: int = 1, *, budget_s: float = 10.0) -> None:
+        """Returns when at least ``count`` instances may be called. Raises ``NoInstance`` after ``budget_s``."""
+        self._thread.run(self._handle.wait_callable(count, budget_s=budget_s))
+
+    def pick(self) -> Instance:
+        """The instance for the next call. Raises ``NoInstance``."""
+        # Balancers are not made for several threads; a change meanwhile replaces what they hold as a whole.
+        with self._picking:
+            return self._handle.pick()
+
+    def failed(self, instance: Instance, kind: str) -> None:
+        """A call to a picked instance failed: leave it out for a while and tell the registry."""
+        self._thread.loop.call_soon_threadsafe(self._handle.failed, instance, kind)
+
+    def call(self, function: Callable[[Instance], T], **options: Unpack[CallOptions]) -> T:
+        """``function(instance)`` in this thread, and at another instance when that fails by the instance's fault.
+
+        ``timeout`` is only looked at between attempts, and ``try_timeout`` not at all: give the function its own.
+        """
+        self.start()
+        timeout_s = options.get("timeout")
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        failures = (*FAILURES, *options.get("failures", ()))
+        attempts = Attempts(options.get("retries", limits.CLIENT_RETRIES_DEFAULT), options.get("idempotent", True))
+        if (wait := options.get("wait", 0.0)) > 0:
+            self.wait_callable(budget_s=wait)
+        while True:
+            instance = self._untried(attempts)
+            attempts.begin(instance)
+            try:
+                return function(instance)
+            except failures as error:
+                self.failed(instance, failure_kind(error))
+                if not attempts.again(error) or (deadline is not None and time.monotonic() >= deadline):
+                    raise
+
+    def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Response:
+        """An HTTP request to an instance, with failover; see the asynchronous one."""
+        return self._thread.run(self._handle.request(method, path, **options))
+
+    def get(self, path: str, **options: Unpack[RequestOptions]) -> Response:
+        """``request("GET", path)``."""
+        return self.request("GET", path, **options)
+
+    def watch(self) -> Iterator[Picture]:
+        """The picture now and after changes."""
+        return _iterate(self._thread, self._handle.watch())
+
+    def _untried(self, attempts: Attempts) -> Instance:
+        for _ in range(len(self._handle.instances()) or 1):
+            instance = self.pick()
+            if instance.id not in attempts.tried:
+                return instance
+        return instance
+
+
+class Registry:
+    """``api.Registry``, waiting: every method of it, and of its parts, is here under the same name.
+
+    Methods that return a stream return an iterator; close it with its ``close()``.
+    """
+
+    def __init__(self, urls: str | Sequence[str] = DEFAULT_URL, **options: Unpack[RegistryOptions]) -> None:
+        self._thread = shared_thread()
+        self._registry = AsyncRegistry(urls, **options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop all connections; idempotent."""
+        if self._thread.usable:
+            self._thread.run(self._registry.close())
+
+    def __getattr__(self, name: str) -> Any:
+        thing = getattr(self._registry, name)
+        return _Part(self._thread, thing) if isinstance(thing, _PARTS) else _waiting(self._thread, thing)
+
+
+class _Part:
+    """``Registry.kv`` and the like, or an open stream."""
+
+    def __init__(self, thread: LoopThread, part: object) -> None:
+        self._thread = thread
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        return _waiting(self._thread, getattr(self._part, name))
+
+
+def _waiting(thread: LoopThread, thing: Any) -> Any:
+    """A function that waits, for a method; anything else as it is."""
+    if not callable(thing):
+        return thing
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        result = thing(*arguments, **options)
+        if asyncio.iscoroutine(result):
+            result = thread.run(result)
+        if hasattr(result, "__aiter__"):
+            return _iterate(thread, result)
+        return _Part(thread, result) if isinstance(result, _PARTS) else result
+
+    return call
+
+
+def _iterate(thread: LoopThread, source: Any) -> Iterator[Any]:
+    async def step(items: Any) -> Any:
+        return await anext(items, _END)
+
+    items = aiter(source)
+    try:
+        while (item := thread.run(step(items))) is not _END:
+            yield item
+    finally:
+        if thread.usable:
+            thread.run(_close(items, source))
+
+
+async def _close(items: Any, source: Any) -> None:
+    if hasattr(items, "aclose"):
+        await items.aclose()
+    if hasattr(source, "close"):
+        source.close()
+
+
+_END = object()

@@ -1,0 +1,131 @@
+"""``Consumer``: find services, and call them without failing when one of their instances does.
+
+::
+
+    users = townhall.Consumer("http://127.0.0.1:7500")["user"]
+    answer = await users.get("/users/1")
+
+A handle is started on its first use, or before by ``await users.start()``. From then on ``pick()`` answers from
+memory. All consumers of one registry in a process share one mirror and one watch stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+
+from townhall.client.api import DEFAULT_URL, service_key
+from townhall.client.balancers import BALANCERS, Balancer
+from townhall.client.handle import ServiceHandle
+from townhall.client.mirror import MirrorState
+from townhall.client.mirrors import MirrorKey, SharedMirror, acquire
+from townhall.model.errors import InvalidField
+from townhall.model.instance import DEFAULT_NAMESPACE, ServiceKey
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["Consumer", "ConsumerOptions", "MirrorState", "ServiceHandle"]
+
+_START_TIMEOUT_S = 5.0
+
+
+class ConsumerOptions(TypedDict, total=False):
+    """How to find and how to choose."""
+
+    token: str
+    namespace: str
+    """Of services that are asked for by their plain name."""
+    balancer: str | Callable[[], Balancer]
+    """A name from ``balancers.BALANCERS`` (default ``smooth_weighted``), or what makes one for each service."""
+    snapshot_directory: str | Path | None
+    """Where pictures are kept for a start without registry; default below ``$XDG_CACHE_HOME``, None for nowhere."""
+    start_timeout: float
+    """Seconds to wait for the registry on first use before a snapshot from disk is good enough; default 5."""
+    name: str
+    """What this process calls itself in the table of subscribers; default ``program@host:pid``."""
+    ssl_context: ssl.SSLContext | None
+    rng: Random
+    """Where the balancers' chance comes from; for tests."""
+
+
+class Consumer:
+    """``consumer["user"]`` is the handle of a service. An async context manager; without one call ``close``."""
+
+    def __init__(self, urls: str | Sequence[str] = DEFAULT_URL, **options: Unpack[ConsumerOptions]) -> None:
+        directory = options.get("snapshot_directory", "")
+        self._mirror_key = MirrorKey(
+            urls if isinstance(urls, str) else tuple(urls),
+            token=options.get("token", ""),
+            snapshot_directory=None if directory is None else str(directory),
+            name=options.get("name", ""),
+            ssl_context=options.get("ssl_context"),
+        )
+        self._namespace = options.get("namespace", DEFAULT_NAMESPACE)
+        self._start_timeout_s = options.get("start_timeout", _START_TIMEOUT_S)
+        self._balancer = _balancer_maker(options.get("balancer", "smooth_weighted"))
+        self._rng = options.get("rng") or Random()  # noqa: S311 - spreads load, guards nothing
+        self._handles: dict[ServiceKey, ServiceHandle] = {}
+        self._shared: SharedMirror | None = None
+
+    def __getitem__(self, name: str | ServiceKey) -> ServiceHandle:
+        """The handle of a service: a plain name, ``namespace/group/name`` or a ``ServiceKey``; always the same one."""
+        key = service_key(name, namespace=self._namespace)
+        handle = self._handles.get(key)
+        if handle is None:
+            handle = self._handles[key] = ServiceHandle(
+                key, self._balancer(), self._rng, self._acquire, self._start_timeout_s
+            )
+        return handle
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self, *names: str | ServiceKey) -> None:
+        """Start several handles at once. Raises what the first that fails raises."""
+        await asyncio.gather(*(self[name].start() for name in names))
+
+    async def close(self) -> None:
+        """Stop watching; the last consumer of a registry ends the mirror. The handles cannot be used any more."""
+        for handle in self._handles.values():
+            handle.stop()
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            await shared.release()
+
+    @property
+    def state(self) -> MirrorState:
+        """CONNECTED, SUSPENDED or LOST; SUSPENDED before the first use."""
+        return self._shared.mirror.state if self._shared is not None else MirrorState.SUSPENDED
+
+    def on_state(self, callback: Callable[[MirrorState], object]) -> Callable[[], None]:
+        """Be called in the event loop at each change of state; returns what ends it."""
+        loop = asyncio.get_running_loop()
+        return self._acquire().mirror.on_state(lambda state: _soon(loop, callback, state))
+
+    def _acquire(self) -> SharedMirror:
+        if self._shared is None:
+            self._shared = acquire(self._mirror_key)
+        return self._shared
+
+
+def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[MirrorState], object], state: MirrorState) -> None:
+    # An application's exception goes to the loop's handler and does not end the mirror.
+    loop.call_soon(callback, state)
+
+
+def _balancer_maker(choice: str | Callable[[], Balancer]) -> Callable[[], Balancer]:
+    if not isinstance(choice, str):
+        return choice
+    if choice not in BALANCERS:
+        raise InvalidField("balancer", f"{choice!r} is not one of {', '.join(BALANCERS)}")
+    return BALANCERS[choice]

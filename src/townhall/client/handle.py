@@ -1,0 +1,350 @@
+"""One service as a consumer sees it: pick from memory, call with failover, watch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from random import Random
+from typing import Any, TypedDict, TypeVar, Unpack
+
+import msgspec
+
+from townhall.client.attempts import FAILURES, Attempts, failure_kind
+from townhall.client.balancers import Balancer
+from townhall.client.connection import Origin
+from townhall.client.ejection import Ejections, candidates
+from townhall.client.http import IDEMPOTENT, Request, Response
+from townhall.client.mirrors import SharedMirror
+from townhall.client.picture import Change, Picture
+from townhall.client.records import Instance
+from townhall.model import limits
+from townhall.model.errors import NoInstance, Unreachable
+from townhall.model.instance import ServiceKey
+
+__all__ = ["CallOptions", "RequestOptions", "ServiceHandle"]
+
+T = TypeVar("T")
+
+_OVERLOADED = frozenset({502, 503, 504})
+"""Statuses by which an instance, or a proxy before it, says: not now, ask another."""
+_RETRY_PAUSE_S = 0.05
+"""Before instances that have all been tried are tried again."""
+
+
+class CallOptions(TypedDict, total=False):
+    """How hard to try; durations are seconds."""
+
+    retries: int
+    """Further attempts after the first, at other instances as long as there are any; default 2."""
+    timeout: float | None
+    """For the whole call; default none for ``call``, 10 for ``request``."""
+    try_timeout: float | None
+    """For each attempt; default none for ``call``, an even share of ``timeout`` for ``request``."""
+    idempotent: bool
+    """False: an attempt that the instance may have acted on is not made again. Default True for ``call``; for
+    ``request`` what HTTP says about the method."""
+    failures: tuple[type[Exception], ...]
+    """Exceptions, beside ``attempts.FAILURES``, that are the instance's fault (``httpx.TransportError``)."""
+    wait: float
+    """How long to wait for an instance when none can be called at all; default 0."""
+
+
+class RequestOptions(CallOptions, total=False):
+    """An HTTP request."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    json: Any
+    """Sent as JSON instead of ``body``."""
+    scheme: str
+    port_name: str
+    """One of the instance's further ports."""
+
+
+class ServiceHandle:
+    """Made by ``Consumer[name]``. Everything but ``start``, ``call`` and ``request`` answers at once, from memory."""
+
+    def __init__(
+        self,
+        key: ServiceKey,
+        balancer: Balancer,
+        rng: Random,
+        acquire: Callable[[], SharedMirror],
+        start_timeout_s: float,
+    ) -> None:
+        self.key = key
+        self._balancer = balancer
+        self._rng = rng
+        self._acquire = acquire
+        self._start_timeout_s = start_timeout_s
+        self._shared: SharedMirror | None = None
+        self._picture: Picture | None = None
+        self._count = 0
+        """Candidates that the balancer chooses among."""
+        self._ejections = Ejections()
+        self._returning: asyncio.TimerHandle | None = None
+        self._unlisten: Callable[[], None] | None = None
+        self._listeners: list[Callable[[Change], None]] = []
+        self._changed = asyncio.Event()
+
+    # --- what is known -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Find the service; done by the first call otherwise.
+
+        Raises ``NoInstance`` when the registry cannot be reached and there is no snapshot on disk (and goes on trying),
+        or what the registry refuses with (``Denied``, ``Unauthenticated``). A service without instances is no error.
+        """
+        if self._picture is not None:
+            return
+        if self._shared is None:
+            shared = self._acquire()
+            shared.mirror.follow(self.key)
+            self._unlisten = shared.mirror.listen(self.key, self._learn)
+            self._shared = shared
+        await self._shared.mirror.ready(self.key, budget_s=self._start_timeout_s)
+        if self._picture is None:
+            # Another handle of the shared mirror had it already.
+            self._picture = self._shared.mirror.picture(self.key)
+            self._rebuild()
+
+    def stop(self) -> None:
+        """Stop following; done by ``Consumer.close``. Idempotent."""
+        if self._unlisten is not None and self._shared is not None:
+            self._unlisten()
+            self._shared.mirror.unfollow(self.key)
+        if self._returning is not None:
+            self._returning.cancel()
+        self._unlisten = self._shared = self._picture = self._returning = None
+        self._balancer.rebuild(())
+
+    def instances(self, *, callable_only: bool = False) -> tuple[Instance, ...]:
+        """All known instances with their verdicts, or those that the registry says may be called."""
+        known = self._picture.instances if self._picture is not None else ()
+        return tuple(one for one in known if one.callable) if callable_only else known
+
+    @property
+    def revision(self) -> int:
+        """The service's revision that is known; 0 for none."""
+        return self._picture.revision if self._picture is not None else 0
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since what is known was certainly true: 0 while the registry is connected."""
+        return self._shared.mirror.age_s(self.key) if self._shared is not None else 0.0
+
+    @property
+    def stale(self) -> bool:
+        """Whether what is known may have changed since: the registry is away."""
+        return self.age_s > 0
+
+    # --- changes -----------------------------------------------------------------------------------------------------
+
+    def on_change(self, callback: Callable[[Change], object]) -> Callable[[], None]:
+        """Be called in the event loop with each change; returns what ends it. Needs a running event loop."""
+        loop = asyncio.get_running_loop()
+
+        def listener(change: Change) -> None:
+            # An application's exception goes to the loop's handler and does not end the mirror.
+            loop.call_soon(callback, change)
+
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def watch(self) -> AsyncIterator[Picture]:
+        """The picture now and after changes; who is slow sees the latest and not each. Raises as ``start`` does."""
+        await self.start()
+        seen: Picture | None = None
+        while True:
+            if self._picture is not seen and self._picture is not None:
+                seen = self._picture
+                yield seen
+            else:
+                await self._changed.wait()
+
+    async def wait_callable(self, count: int = 1, *, budget_s: float = 10.0) -> None:
+        """Returns when at least ``count`` instances may be called. Raises ``NoInstance`` after ``budget_s``."""
+        try:
+            async with asyncio.timeout(budget_s):
+                async for picture in self.watch():
+                    if sum(one.callable for one in picture.instances) >= count:
+                        return
+        except TimeoutError:
+            raise self._nothing() from None
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def pick(self) -> Instance:
+        """The instance for the next call. Raises ``NoInstance``, whose field ``why`` tells the reason."""
+        instance = self._balancer.pick(self._rng)
+        if instance is None:
+            raise self._nothing()
+        return instance
+
+    async def call(self, function: Callable[[Instance], Awaitable[T]], **options: Unpack[CallOptions]) -> T:
+        """``await function(instance)``, and at another instance when that fails by the instance's fault.
+
+        Raises what the last attempt raised (TimeoutError when a timeout ended it), or ``NoInstance``. Other exceptions
+        of ``function`` are the application's and are passed on at once.
+        """
+        clock = asyncio.get_running_loop().time
+        timeout_s = options.get("timeout")
+        deadline = None if timeout_s is None else clock() + timeout_s
+        failures = (*FAILURES, *options.get("failures", ()))
+        attempts = Attempts(options.get("retries", limits.CLIENT_RETRIES_DEFAULT), options.get("idempotent", True))
+        instance = await self._first(options.get("wait", 0.0))
+        while True:
+            attempts.begin(instance)
+            try:
+                async with asyncio.timeout_at(_sooner(deadline, clock(), options.get("try_timeout"))):
+                    result = await function(instance)
+            except failures as error:
+                self.failed(instance, failure_kind(error))
+                if not attempts.again(error) or (deadline is not None and clock() >= deadline):
+                    raise
+                instance = await self._another(attempts, error)
+            else:
+                if self._ejections:
+                    self._ejections.succeeded(instance.id, now_ms=clock() * 1000)
+                return result
+
+    async def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Response:
+        """An HTTP request to an instance, with failover; 502, 503 and 504 count as failures.
+
+        Returns the answer, whatever its status, also the last 503 when no instance gave better. Raises ``Unreachable``,
+        ``PeerMisbehaved`` or ``NoInstance``.
+        """
+        await self.start()
+        assert self._shared is not None
+        http = self._shared.http
+        headers = dict(options.get("headers", {}))
+        body = options.get("body", b"")
+        if "json" in options:
+            body = msgspec.json.encode(options["json"])
+            headers.setdefault("content-type", "application/json")
+        retries = options.get("retries", limits.CLIENT_RETRIES_DEFAULT)
+        timeout_s = options.get("timeout", limits.CLIENT_TIMEOUT_MS / 1000)
+        budget_s = options.get("try_timeout") or (timeout_s or limits.CLIENT_TIMEOUT_MS / 1000) / (retries + 1)
+
+        async def attempt(instance: Instance) -> Response:
+            port = instance.ports[options["port_name"]] if "port_name" in options else instance.port
+            origin = Origin(options.get("scheme", "http"), instance.address, port)
+            response = await http.request(Request(origin, method, path, headers, body, budget_s))
+            if response.status in _OVERLOADED:
+                raise _Overloaded(response)
+            return response
+
+        try:
+            return await self.call(
+                attempt,
+                retries=retries,
+                timeout=timeout_s,
+                idempotent=options.get("idempotent", method in IDEMPOTENT),
+                wait=options.get("wait", 0.0),
+            )
+        except _Overloaded as error:
+            return error.response
+        except TimeoutError as error:
+            raise Unreachable(f"{self.key} did not answer within {timeout_s} s", kind="timeout", sent=True) from error
+
+    async def get(self, path: str, **options: Unpack[RequestOptions]) -> Response:
+        """``request("GET", path)``."""
+        return await self.request("GET", path, **options)
+
+    def failed(self, instance: Instance, kind: str) -> None:
+        """A call to a picked instance failed: leave it out for a while and tell the registry.
+
+        For callers that use ``pick`` alone; ``call`` does it itself. ``kind``: timeout, connect, reset or 5xx.
+        """
+        now_ms = asyncio.get_running_loop().time() * 1000
+        if self._ejections.failed(instance.id, now_ms=now_ms):
+            self._rebuild()
+        if self._shared is not None:
+            self._shared.mirror.reports.add(instance, kind)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _first(self, wait_s: float) -> Instance:
+        await self.start()
+        try:
+            return self.pick()
+        except NoInstance:
+            if wait_s <= 0:
+                raise
+        await self.wait_callable(budget_s=wait_s)
+        return self.pick()
+
+    async def _another(self, attempts: Attempts, error: Exception) -> Instance:
+        """An instance that this call has not tried, or, when all were, any after a short pause. Raises ``error``."""
+        for _ in range(self._count):
+            instance = self._balancer.pick(self._rng)
+            if instance is not None and instance.id not in attempts.tried:
+                return instance
+        untried = [one for one in self.instances(callable_only=True) if one.id not in attempts.tried]
+        if untried:
+            return self._rng.choice(untried)
+        await asyncio.sleep(_RETRY_PAUSE_S)
+        instance = self._balancer.pick(self._rng)
+        if instance is None:
+            raise error
+        return instance
+
+    def _learn(self, change: Change) -> None:
+        self._picture = change.picture
+        if change.removed:
+            self._ejections.retain(change.picture.by_id)
+        self._rebuild()
+        for listener in tuple(self._listeners):
+            listener(change)
+        # Wakes those that wait now; who comes later looks first.
+        self._changed.set()
+        self._changed.clear()
+
+    def _rebuild(self) -> None:
+        """Choose anew among what may be called: after a change, a failure, or the end of an ejection."""
+        if self._picture is None:
+            return
+        loop = asyncio.get_running_loop()
+        now_ms = loop.time() * 1000
+        chosen = candidates(self._picture.instances, self._ejections, now_ms=now_ms)
+        self._count = len(chosen)
+        self._balancer.rebuild(chosen)
+        if self._returning is not None:
+            self._returning.cancel()
+            self._returning = None
+        back_ms = self._ejections.next_return_ms(now_ms=now_ms)
+        if back_ms is not None:
+            # A little later, so that rounding does not find it still out.
+            self._returning = loop.call_at(back_ms / 1000 + 0.001, self._rebuild)
+
+    def _nothing(self) -> NoInstance:
+        """Why there is nothing to pick."""
+        if self._picture is None:
+            why, message = "not_started", f"{self.key} has not been looked up"
+            advice = "await handle.start() before pick()"
+        elif not self._picture.instances and self._picture.revision == 0:
+            why, message = "unknown_service", f"no instance of {self.key} was ever registered"
+            advice = "check the name, namespace and group"
+        else:
+            verdicts = Counter(one.verdict for one in self._picture.instances)
+            found = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()) or "none registered"
+            why, message = "none_callable", f"no instance of {self.key} may be called: {found}"
+            advice = ""
+        if self.stale and why != "not_started":
+            message += f" (as known {self.age_s:.0f} s ago; the registry is away)"
+        return NoInstance(message, advice=advice, service=str(self.key), why=why)
+
+
+class _Overloaded(Unreachable):
+    """An answer that says: not now."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"status {response.status}", kind="5xx", sent=True)
+        self.response = response
+
+
+def _sooner(deadline: float | None, now: float, try_timeout_s: float | None) -> float | None:
+    if try_timeout_s is None:
+        return deadline
+    return now + try_timeout_s if deadline is None else min(deadline, now + try_timeout_s)

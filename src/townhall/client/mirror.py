@@ -1,0 +1,375 @@
+"""A process's picture of the services it uses, kept fresh by one watch stream per registry.
+
+Each service is first fetched by itself, so that one that is unknown or forbidden hinders no other, and then joins the
+stream, which resumes at the oldest position that any of its services needs. Without the registry the last picture
+stays, marked stale with its age: SUSPENDED at once, LOST after ``CLIENT_LOST_MS``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from townhall.client.api import Registry, watch_name
+from townhall.client.backoff import Backoff
+from townhall.client.picture import Change, Picture, folded
+from townhall.client.reports import Reports
+from townhall.client.snapshot_file import SnapshotFiles
+from townhall.client.streams import WatchEvent, WatchStream
+from townhall.model import limits
+from townhall.model.errors import NoInstance, OverLimit, PeerMisbehaved, TownhallError, Unavailable, Unreachable
+from townhall.model.instance import ServiceKey
+
+__all__ = ["Mirror", "MirrorState"]
+
+_log = logging.getLogger("townhall.client")
+_AWAY = (Unreachable, Unavailable, PeerMisbehaved)
+
+
+_TARGET_SIZE_MAX = limits.TARGET_SIZE_MAX - 512
+"""What a watch's request target has for the names of services."""
+
+
+class MirrorState(enum.StrEnum):
+    """How fresh the pictures are."""
+
+    CONNECTED = "connected"
+    """The stream stands: what the registry knows, we know."""
+    SUSPENDED = "suspended"
+    """The stream broke a moment ago; nothing is known to be wrong."""
+    LOST = "lost"
+    """No registry for longer than ``CLIENT_LOST_MS``: what we know may be far from the truth."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One followed service."""
+
+    key: ServiceKey
+    picture: Picture | None = None
+    saved_at_ms: int = 0
+    """When the picture was saved, while it is one from disk; 0 once the registry has told."""
+    position: int | None = None
+    """Where a stream must resume for this service while it is in none; None when it needs a fetch."""
+    streamed: bool = False
+    users: int = 0
+    listeners: list[Callable[[Change], None]] = field(default_factory=list)
+    fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Mirror:
+    """Pictures of services. ``run`` it in a task; everything else is called in the same event loop."""
+
+    def __init__(self, registry: Registry, *, name: str, files: SnapshotFiles | None) -> None:
+        self.registry = registry
+        self.reports = Reports(registry, name)
+        self.state = MirrorState.SUSPENDED
+        self._name = name
+        self._files = files
+        self._entries: dict[ServiceKey, _Entry] = {}
+        self._state_listeners: list[Callable[[MirrorState], None]] = []
+        self._position = 0
+        self._history = ""
+        self._stream: WatchStream | None = None
+        self._reopening = False
+        self._wake = asyncio.Event()
+        self._subscriber = ""
+        self._acknowledging: dict[ServiceKey, int] = {}
+        self._ack_wake = asyncio.Event()
+        self._unsaved: set[ServiceKey] = set()
+        self._save_wake = asyncio.Event()
+        self._current_at = time.monotonic()
+        self._lost_timer: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow())
+                group.create_task(self._acknowledge())
+                group.create_task(self.reports.run())
+                if self._files is not None:
+                    group.create_task(self._save(self._files))
+        finally:
+            if self._lost_timer is not None:
+                self._lost_timer.cancel()
+                self._lost_timer = None
+
+    # --- what it knows -----------------------------------------------------------------------------------------------
+
+    def picture(self, key: ServiceKey) -> Picture | None:
+        """The last picture of a followed service; None when there was none yet."""
+        entry = self._entries.get(key)
+        return entry.picture if entry is not None else None
+
+    def age_s(self, key: ServiceKey) -> float:
+        """Seconds since the picture was known to be true; 0 while connected."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.saved_at_ms:
+            return max(0.0, time.time() - entry.saved_at_ms / 1000)
+        return 0.0 if self.state is MirrorState.CONNECTED else time.monotonic() - self._current_at
+
+    def on_state(self, listener: Callable[[MirrorState], None]) -> Callable[[], None]:
+        """Be called at each change of state; returns what ends it."""
+        self._state_listeners.append(listener)
+        return lambda: self._state_listeners.remove(listener)
+
+    def listen(self, key: ServiceKey, listener: Callable[[Change], None]) -> Callable[[], None]:
+        """Be called, at once and in the event loop, with each change of a followed service; returns what ends it."""
+        listeners = self._entries[key].listeners
+        listeners.append(listener)
+        return lambda: listeners.remove(listener)
+
+    # --- following ---------------------------------------------------------------------------------------------------
+
+    def follow(self, key: ServiceKey) -> None:
+        """Begin to follow a service, until one ``unfollow`` for each call of this.
+
+        Raises ``OverLimit`` when the names of all services would not fit into one watch any more.
+        """
+        entry = self._entries.get(key)
+        if entry is None:
+            size = sum(_target_size(one) for one in (*self._entries, key))
+            if size > _TARGET_SIZE_MAX:
+                raise OverLimit(f"{len(self._entries)} services are followed already, more do not fit into one watch")
+            entry = self._entries[key] = _Entry(key)
+        entry.users += 1
+        self._wake.set()
+
+    async def ready(self, key: ServiceKey, *, budget_s: float) -> None:
+        """Returns when a followed service has a picture, from the registry or else from disk.
+
+        Raises ``NoInstance`` when there is neither within the budget, or what the registry refuses with. Following
+        goes on in any case.
+        """
+        entry = self._entries[key]
+        if entry.picture is not None:
+            return
+        try:
+            async with asyncio.timeout(budget_s):
+                await self._fetch(entry)
+        except (*_AWAY, TimeoutError) as error:
+            if entry.picture is None and not await self._load(entry):
+                raise NoInstance(
+                    f"no instance of {key} is known: the registry cannot be reached and there is no snapshot on disk",
+                    advice="start the registry, or allow a snapshot directory for starts without it",
+                    service=str(key),
+                    why="registry_unreachable",
+                ) from error
+
+    def unfollow(self, key: ServiceKey) -> None:
+        """One user less; the last one takes the service off the next stream."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.users -= 1
+            if entry.users <= 0:
+                del self._entries[key]
+
+    async def _fetch(self, entry: _Entry) -> None:
+        async with entry.fetching:
+            if entry.position is not None or entry.streamed:
+                return
+            answer, position = await self.registry.instances_at(entry.key)
+            entry.position = position
+            event = WatchEvent(
+                kind="snapshot",
+                service=entry.key.name,
+                namespace=entry.key.namespace,
+                group=entry.key.group,
+                revision=answer.revision,
+                instances=answer.instances,
+            )
+            self._apply(entry, event)
+        self._reopen()
+
+    async def _load(self, entry: _Entry) -> bool:
+        loaded = await asyncio.to_thread(self._files.load, entry.key) if self._files is not None else None
+        if loaded is not None and entry.picture is None:
+            picture, entry.saved_at_ms = loaded
+            entry.picture = picture
+            _log.warning("%s: the registry is away, using a snapshot from disk", entry.key)
+            self._tell(entry, Change(picture, picture.instances, ()))
+        return entry.picture is not None
+
+    def _reopen(self) -> None:
+        """Let the stream be opened anew with all services, soon: several that come together cause one reopening."""
+        self._reopening = True
+        self._wake.set()
+        if self._stream is not None:
+            asyncio.get_running_loop().call_soon(self._stream.close)
+
+    async def _follow(self) -> None:
+        backoff = Backoff()
+        while True:
+            self._wake.clear()
+            try:
+                await self._one_stream(backoff)
+                pause_s = 0.0
+            except _AWAY as error:
+                if self._reopening:
+                    continue
+                self._suspend(error)
+                pause_s = backoff.next_s()
+            except TownhallError as error:
+                self._suspend(error)
+                pause_s = limits.CLIENT_BACKOFF_MAX_MS / 1000
+            finally:
+                self._stream = None
+            try:
+                async with asyncio.timeout(pause_s or None):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _one_stream(self, backoff: Backoff) -> None:
+        """Follow all services over one stream until it breaks, or must be opened anew, or there are none."""
+        self._reopening = False
+        refused = await self._fetch_missing()
+        # What was asked for so far is in this round.
+        self._reopening = False
+        self._wake.clear()
+        entries = [entry for entry in self._entries.values() if entry.position is not None or entry.streamed]
+        if not entries:
+            if refused is not None:
+                raise refused
+            return
+        needed = [entry.position for entry in entries if entry.position is not None and not entry.streamed]
+        resume = min([self._position, *needed]) if any(entry.streamed for entry in entries) else min(needed)
+        keys = [entry.key for entry in entries]
+        stream = await self.registry.watch(keys, subscriber=self._name, resume_after=resume or None, explicit=True)
+        async with stream:
+            self._stream = stream
+            if self._reopening:
+                return
+            async for event in stream:
+                if event.kind == "ready":
+                    if self._history_changed(event, resume):
+                        self._start_over()
+                        return
+                    self._ready(event, entries)
+                    backoff.reset()
+                elif event.kind == "leaving":
+                    break
+                elif (entry := self._entries.get(event.key)) is not None:
+                    self._apply(entry, event)
+                # Whoever has this event has everything of the stream up to its position; several of one commit share it,
+                # and then only the last one carries it.
+                self._position = event.position or self._position
+        raise Unreachable("the registry ended the watch", kind="reset", sent=True)
+
+    async def _fetch_missing(self) -> TownhallError | None:
+        """Fetch what has no picture from the registry. Returns a refusal, if there was one; raises when it is away."""
+        missing = [entry for entry in self._entries.values() if entry.position is None and not entry.streamed]
+        refused: TownhallError | None = None
+        for start in range(0, len(missing), limits.CLIENT_FETCHES_MAX):
+            fetches = [self._fetch(entry) for entry in missing[start : start + limits.CLIENT_FETCHES_MAX]]
+            for result in await asyncio.gather(*fetches, return_exceptions=True):
+                if isinstance(result, _AWAY) or (
+                    isinstance(result, BaseException) and not isinstance(result, TownhallError)
+                ):
+                    raise result
+                if isinstance(result, TownhallError):
+                    refused = result
+        return refused
+
+    def _history_changed(self, ready: WatchEvent, resume: int) -> bool:
+        """Whether the positions we resumed from belong to another journal (a registry that keeps nothing restarted)."""
+        changed = bool(self._history and ready.history and self._history != ready.history)
+        self._history = ready.history
+        return changed or (0 < ready.revision < resume)
+
+    def _start_over(self) -> None:
+        """Forget all positions, keep the pictures: the next round fetches everything."""
+        _log.info("the registry's history began anew; fetching all services again")
+        for entry in self._entries.values():
+            entry.position, entry.streamed = None, False
+        self._position = 0
+        self._wake.set()
+
+    # --- events --------------------------------------------------------------------------------------------------------
+
+    def _apply(self, entry: _Entry, event: WatchEvent) -> None:
+        change = folded(entry.picture, event)
+        entry.saved_at_ms = 0
+        if change is not None:
+            entry.picture = change.picture
+            self._unsaved.add(entry.key)
+            self._save_wake.set()
+            self._tell(entry, change)
+        if event.ack and entry.picture is not None:
+            self._acknowledging[entry.key] = entry.picture.revision
+            self._ack_wake.set()
+
+    def _tell(self, entry: _Entry, change: Change) -> None:
+        for listener in tuple(entry.listeners):
+            listener(change)
+
+    def _ready(self, event: WatchEvent, entries: list[_Entry]) -> None:
+        self._subscriber = event.subscriber
+        for entry in entries:
+            entry.streamed = True
+            if entry.picture is not None:
+                self._acknowledging[entry.key] = entry.picture.revision
+        self._ack_wake.set()
+        if self._lost_timer is not None:
+            self._lost_timer.cancel()
+            self._lost_timer = None
+        self._set_state(MirrorState.CONNECTED)
+
+    def _suspend(self, error: TownhallError) -> None:
+        if self.state is MirrorState.CONNECTED:
+            _log.warning("the registry is away, going on with what is known: %s", error)
+            self._current_at = time.monotonic()
+            self._set_state(MirrorState.SUSPENDED)
+        if self.state is MirrorState.SUSPENDED and self._lost_timer is None:
+            loop = asyncio.get_running_loop()
+            self._lost_timer = loop.call_later(limits.CLIENT_LOST_MS / 1000, self._set_state, MirrorState.LOST)
+
+    def _set_state(self, state: MirrorState) -> None:
+        if state is not self.state:
+            self.state = state
+            _log.info("the mirror is %s", state)
+            for listener in tuple(self._state_listeners):
+                listener(state)
+
+    # --- beside the stream ---------------------------------------------------------------------------------------------
+
+    async def _acknowledge(self) -> None:
+        """Tell what has been applied, when the registry asked. A lost one is made up by the next ``ready``."""
+        while True:
+            await self._ack_wake.wait()
+            self._ack_wake.clear()
+            revisions, self._acknowledging = self._acknowledging, {}
+            if not revisions or not self._subscriber:
+                continue
+            try:
+                await self.registry.acknowledge(self._subscriber, revisions)
+            except TownhallError as error:
+                _log.debug("not acknowledged: %s", error)
+
+    async def _save(self, files: SnapshotFiles) -> None:
+        """Write what changed, each service at most once an interval."""
+        failed = False
+        while True:
+            await self._save_wake.wait()
+            self._save_wake.clear()
+            keys, self._unsaved = self._unsaved, set()
+            for picture in [entry.picture for key in keys if (entry := self._entries.get(key)) is not None]:
+                try:
+                    if picture is not None:
+                        await asyncio.to_thread(files.save, picture)
+                    failed = False
+                except OSError as error:
+                    if not failed:
+                        _log.warning("no snapshots on disk: %s", error)
+                    failed = True
+            await asyncio.sleep(limits.CLIENT_SNAPSHOT_INTERVAL_MS / 1000)
+
+
+def _target_size(key: ServiceKey) -> int:
+    return len("&service=") + len(quote(watch_name(key), safe=""))

@@ -1,0 +1,148 @@
+"""A process's place in the catalogue: its services on one lease, under one claim.
+
+The first service is registered with a TTL and brings the lease; the others hang on it, so that one heartbeat keeps
+them all. The claim is drawn once per process: registering again with it continues the same incarnation, and a late
+message of an earlier process, which has another claim, can do us no harm.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Unpack
+
+from townhall.client.api import Patch, Registry
+from townhall.client.definitions import Service
+from townhall.client.records import Drain, JsonObject, Registered, Registration
+from townhall.model.errors import NotFound, TownhallError, Unavailable, Unreachable
+
+__all__ = ["Registrar"]
+
+
+class Registrar:
+    """Registers, updates and removes. One task at a time may use it; nothing here retries."""
+
+    def __init__(self, registry: Registry, services: Sequence[Service], *, address: str, ttl_ms: int | None) -> None:
+        self._registry = registry
+        self._address = address
+        self._ttl_asked_ms = ttl_ms
+        self.services = list(services)
+        self.claim = secrets.token_hex(16)
+        self.lease = ""
+        self.ttl_ms = 0
+        self.registered: list[Registered | None] = [None] * len(self.services)
+        """The last answer for each service; None while it is not registered."""
+        self._uncertain = False
+        """A registration may have been made without our seeing the answer."""
+
+    async def register(self) -> None:
+        """Register all, or nothing: what was made is removed again when one is refused. Raises the refusal."""
+        try:
+            await self._register(range(len(self.services)))
+        except TownhallError:
+            if any(self.registered):
+                await self.deregister()
+            raise
+
+    async def register_again(self) -> list[Service]:
+        """Register what the registry has forgotten. Returns the services that a later process has taken over."""
+        superseded = [] if self._uncertain else [i for i in range(len(self.services)) if await self._is_superseded(i)]
+        self._uncertain = True
+        await self._register([i for i in range(len(self.services)) if i not in superseded])
+        self._uncertain = False
+        for index in superseded:
+            self.registered[index] = None
+        return [self.services[index] for index in superseded]
+
+    async def update(self, index: int, **changes: Unpack[Patch]) -> None:
+        """Patch one instance, and remember the change for the next registration. Raises ``Fenced`` when superseded."""
+        service = self.services[index]
+        registered = self.registered[index]
+        if registered is None:
+            raise NotFound(f"{service.key} is not registered now")
+        body: Patch = {**changes, "incarnation": registered.incarnation}
+        instance = await self._registry.patch(service.key, registered.instance.id, **body)
+        self.registered[index] = Registered(
+            instance=instance,
+            lease=self.lease,
+            ttl_ms=self.ttl_ms,
+            incarnation=instance.incarnation,
+            revision=instance.revision,
+        )
+        metadata = {
+            name: value
+            for name, value in {**service.metadata, **changes.get("metadata", {})}.items()
+            if value is not None
+        }
+        self.services[index] = replace(
+            service,
+            metadata=metadata,
+            tags=changes.get("tags", service.tags),
+            weight=changes.get("weight", service.weight),
+            zone=changes.get("zone", service.zone),
+            ready=changes.get("ready", service.ready),
+        )
+
+    async def drain(self, *, deadline_ms: int) -> list[Drain]:
+        """Ask for no more new calls to any of our instances."""
+        return [
+            await self._registry.drain(
+                service.key, one.instance.id, deadline_ms=deadline_ms, incarnation=one.incarnation
+            )
+            for service, one in zip(self.services, self.registered, strict=True)
+            if one is not None
+        ]
+
+    async def deregister(self) -> list[TownhallError]:
+        """Remove our instances, never a later process's. Returns what was refused; raises ``Unreachable``."""
+        targets: list[JsonObject] = [
+            {
+                "service": service.name,
+                "namespace": service.namespace,
+                "group": service.group,
+                "id": one.instance.id,
+                "claim": self.claim,
+            }
+            for service, one in zip(self.services, self.registered, strict=True)
+            if one is not None
+        ]
+        self.registered = [None] * len(self.services)
+        if not targets:
+            return []
+        results = await self._registry.deregister_batch(targets)
+        return [error for error in results if error is not None and not isinstance(error, NotFound)]
+
+    async def _register(self, indices: Sequence[int]) -> None:
+        if not indices:
+            return
+        first, *rest = indices
+        answer = await self._registry.register(self._registration(first, ttl_ms=self._ttl_asked_ms))
+        self.lease = answer.lease or ""
+        self.ttl_ms = answer.ttl_ms or 0
+        self.registered[first] = answer
+        if not rest:
+            return
+        results = await self._registry.register_batch([self._registration(index, lease=self.lease) for index in rest])
+        for index, result in zip(rest, results, strict=True):
+            self.registered[index] = result if isinstance(result, Registered) else None
+        for result in results:
+            if isinstance(result, TownhallError):
+                raise result
+
+    def _registration(self, index: int, *, ttl_ms: int | None = None, lease: str | None = None) -> Registration:
+        service = self.services[index]
+        return service.registration(address=self._address, claim=self.claim, ttl_ms=ttl_ms, lease=lease)
+
+    async def _is_superseded(self, index: int) -> bool:
+        """Whether our id belongs to a later process that works: taking it back would only begin a quarrel."""
+        known = self.registered[index]
+        instance_id = known.instance.id if known else self._registration(index).id
+        try:
+            present = await self._registry.instance(self.services[index].key, instance_id)
+        except (Unavailable, Unreachable):
+            raise
+        except TownhallError:
+            return False  # not there, or not for us to read: registering will tell
+        incarnation = known.incarnation if known else 0
+        return present.callable and present.incarnation > incarnation

@@ -1,0 +1,67 @@
+"""The background loop: results and errors come through, and it ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import pytest
+
+from townhall.client import loop_thread
+from townhall.client.loop_thread import LoopThread, shared_thread
+
+
+def test_results_and_errors_come_through() -> None:
+    thread = LoopThread()
+
+    async def answer() -> str:
+        return threading.current_thread().name
+
+    async def fail() -> None:
+        raise LookupError("no")
+
+    async def inside() -> None:
+        thread.run(answer())
+
+    assert thread.run(answer()) == "townhall"
+    with pytest.raises(LookupError):
+        thread.run(fail())
+    with pytest.raises(RuntimeError, match="wait for itself"):
+        thread.run(inside())
+    thread.stop()
+    assert not thread.usable
+    thread.stop()
+
+
+def test_stopping_cancels_what_runs() -> None:
+    thread = LoopThread()
+    ended = threading.Event()
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    future = asyncio.run_coroutine_threadsafe(wait(), thread.loop)
+    thread.run(asyncio.sleep(0))
+    thread.stop()
+    assert ended.is_set()
+    assert future.cancelled()
+
+
+def test_one_per_process_and_a_new_one_when_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = shared_thread()
+    assert shared_thread() is first
+    first.stop()
+    second = shared_thread()
+    assert second is not first
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    child = shared_thread()
+    assert child is not second, "a forked child has no such thread"
+    child.stop()
+    monkeypatch.undo()
+    second.stop()
+    assert loop_thread._thread is child
