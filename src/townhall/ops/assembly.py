@@ -100,6 +100,7 @@ def rules_of(settings: Settings) -> Rules:
         floor_window_ms=floor.window_ms,
         floor_hold_max_ms=floor.hold_max_ms,
         registry_floor=floor.registry,
+        registry_floor_instances_min=floor.registry_instances_min,
         instances_count_max=capacity.instances_max,
         services_count_max=capacity.services_max,
         leases_count_max=capacity.leases_max,

@@ -123,6 +123,9 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
     registry: Annotated[
         float, about("Share of all instances below which silent deaths are held back; 0 switches it off.", ge=0, le=1)
     ] = limits.FLOOR_RATIO_DEFAULT
+    registry_instances_min: Annotated[
+        int, about("A registry with fewer known instances has no floor of its own, count.", ge=1, le=1_000_000)
+    ] = limits.FLOOR_REGISTRY_INSTANCES_MIN
     instances_min: Annotated[
         int, about("A service with fewer known instances has no floor, count.", ge=1, le=1_000_000)
     ] = limits.FLOOR_INSTANCES_MIN

@@ -40,7 +40,7 @@ def built(*addresses: Endpoint, access_enabled: bool = False, certificates=None)
 def test_rules_follow_the_settings():
     options = {
         "lease.ttl_min_ms": "50ms", "lease.ttl_default_ms": "5s", "lease.eviction_grace_ttls": "2", "floor.registry": "0.25",
-        "floor.instances_min": "7", "floor.window_ms": "1s", "floor.hold_max_ms": "2s", "capacity.instances_max": "11",
+        "floor.instances_min": "7", "floor.registry_instances_min": "9", "floor.window_ms": "1s", "floor.hold_max_ms": "2s", "capacity.instances_max": "11",
         "capacity.services_max": "12", "capacity.leases_max": "13", "capacity.space_size_max": "100000",
     }  # fmt: skip
     rules = rules_of(load(options, {}).settings)
@@ -53,6 +53,7 @@ def test_rules_follow_the_settings():
     )
     assert (rules.instances_count_max, rules.services_count_max, rules.leases_count_max) == (11, 12, 13)
     assert rules.space_size_max == 100_000
+    assert rules.registry_floor_instances_min == 9
     assert rules.access_required is False
 
 
