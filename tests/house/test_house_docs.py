@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from house import rules
 
 PAGES = sorted([*rules.ROOT.glob("*.md"), *(rules.ROOT / "docs").rglob("*.md"), *rules.SOURCE.rglob("*.md")])
@@ -18,13 +19,13 @@ LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 
 
 def examples(language: str) -> list[tuple[Path, int, str]]:
-    found = []
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for match in FENCE.finditer(text):
-            if match.group(1) == language:
-                found.append((page, text.count("\n", 0, match.start()) + 1, match.group(2)))
-    return found
+    return [
+        (page, text.count("\n", 0, match.start()) + 1, match.group(2))
+        for page in PAGES
+        for text in [page.read_text(encoding="utf-8")]
+        for match in FENCE.finditer(text)
+        if match.group(1) == language
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=rules.where)

@@ -361,7 +361,7 @@ def used_size(file: DiskFile, start: int, stop: int) -> int:
 def _damaged(message: str, *, position: int, oldest: int) -> Damaged:
     return Damaged(
         f"{message} at position {position}; {position - oldest} entries before it are sound",
-        advice="keep a copy of the data directory, then restore a backup or salvage what is sound",
+        advice="keep a copy of the data directory; 'townhall inspect' shows more, 'townhall salvage' saves what is sound",
         position=position,
         salvageable=position - oldest,
     )

@@ -65,7 +65,7 @@ def read_snapshot(disk: Disk, directory: Path, position: int) -> Iterator[bytes]
         for _, chunk in records:
             yield chunk
     except Damaged as error:
-        advice = "run 'townhall restore' with a backup, or salvage what the journal still holds"
+        advice = "see 'townhall inspect', then 'townhall salvage', or 'townhall restore' with a backup"
         raise Damaged(error.message, advice=advice, position=position, salvageable=0, **error.fields) from error
     finally:
         file.close()

@@ -53,6 +53,10 @@ class Verdict(enum.StrEnum):
     MAINTENANCE = "maintenance"
 
 
+# Looking a member up in its enumeration costs 0.1 µs, more than the rest of ``Instance.callable``.
+_UP, _SUSPECT = Verdict.UP, Verdict.SUSPECT
+
+
 class Stamp(NamedTuple):
     """Hybrid logical clock reading: wall milliseconds × 65536 + counter, and the node that issued it."""
 
@@ -140,7 +144,7 @@ class Instance(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=T
     @property
     def callable(self) -> bool:
         """Whether callers should be given it."""
-        return self.verdict is Verdict.UP or (self.verdict is Verdict.SUSPECT and self.evidence.held)
+        return self.verdict is _UP or (self.verdict is _SUSPECT and self.evidence.held)
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):

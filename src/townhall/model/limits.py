@@ -76,6 +76,9 @@ FLOOR_RATIO_DEFAULT: Final = 0.5
 """Below half of the known instances, silence is more likely ours or the network's than theirs (Eureka 0.85 of renewals)."""
 FLOOR_INSTANCES_MIN: Final = 3
 """A service of one or two instances has no floor: its last instance must be allowed to die (Eureka never lets it)."""
+FLOOR_REGISTRY_INSTANCES_MIN: Final = 20
+"""The floor over the whole registry begins here: below, a few services of one instance each are all there is, and each
+of them must be allowed to die."""
 FLOOR_WINDOW_MS: Final = 600_000
 """How long a silent removal still counts against the floor; ten minutes outlast a rolling restart of a site."""
 FLOOR_HOLD_MAX_MS: Final = 1_800_000

@@ -115,15 +115,17 @@ def weight(value: float, field: str = "weight") -> float:
 
 
 def label(value: str, field: str, *, empty: bool = False) -> str:
-    """A short printable text without control characters: region, zone, cluster, node, claim."""
+    """A short printable text on one line: region, zone, cluster, node, claim."""
     if empty and not value:
         return value
     _size(field, value, limits.LABEL_SIZE_MAX)
-    return text(value, field, size_max=limits.LABEL_SIZE_MAX)
+    if not value.isprintable():
+        raise InvalidField(field, "holds control or invisible characters")
+    return value
 
 
 def text(value: str, field: str, *, size_max: int) -> str:
-    """Free text of at most ``size_max`` bytes without control characters other than tab; may be empty."""
+    """Free text of at most ``size_max`` bytes without control characters other than tab and newline; may be empty."""
     if len(value) > size_max or (not value.isascii() and len(value.encode("utf-8", "surrogatepass")) > size_max):
         raise InvalidField(field, f"longer than {size_max} bytes")
     if not value.isprintable() and _CONTROL.search(value.replace("\n", "")):

@@ -102,7 +102,7 @@ def test_metadata() -> None:
 def test_labels() -> None:
     assert names.label("zone b", "zone") == "zone b"
     assert names.label("", "zone", empty=True) == ""
-    for bad in ("", "z" * (limits.LABEL_SIZE_MAX + 1), "a\x07"):
+    for bad in ("", "z" * (limits.LABEL_SIZE_MAX + 1), "a\x07", "two\nlines"):
         with pytest.raises(InvalidField, match="zone"):
             names.label(bad, "zone")
 
