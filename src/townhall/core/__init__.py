@@ -23,15 +23,29 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from townhall.core.commands import Command
+from townhall.core.facts import Commit, Fact
 from townhall.model import limits
 from townhall.model.access import Actor
 from townhall.model.instance import ServiceKey
-from townhall.core.commands import Command
-from townhall.core.facts import Commit, Fact
 
 __all__ = [
-    "Changes", "Command", "Commit", "Context", "Decision", "EVERYTHING", "Fact", "Footprint", "Ids", "Interest", "KeyRange", "Outcome",
-    "Rules", "Shared", "Unsettled", "View",
+    "EVERYTHING",
+    "Changes",
+    "Command",
+    "Commit",
+    "Context",
+    "Decision",
+    "Fact",
+    "Footprint",
+    "Ids",
+    "Interest",
+    "KeyRange",
+    "Outcome",
+    "Rules",
+    "Shared",
+    "Unsettled",
+    "View",
 ]  # fmt: skip
 
 
@@ -103,7 +117,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class KeyRange(NamedTuple):
-    """Keys ``[start, end)`` of a space; ``end`` b"" means just ``start``, b"\\0" means to the last key."""
+    """Keys ``[start, end)`` of a space; ``end`` b"" means just ``start``, NUL means to the last key."""
 
     space: str
     start: bytes
@@ -118,7 +132,8 @@ namespace ("" for all) with their counts, ``("lease", id)``, ``("drain", Service
 
 class Shared(NamedTuple):
     """A claim of something that is only relied on (a lease that must live, a key that is read): meets a claim of the
-    same thing that is not shared, but not another shared one."""
+    same thing that is not shared, but not another shared one.
+    """
 
     claim: Hashable
 

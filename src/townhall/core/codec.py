@@ -61,6 +61,7 @@ class _Head(msgspec.Struct, array_like=True):
     """The registry's own silent removals."""
     listings: list[tuple[str, int]]
     silent: list[int]
+    history: str
 
 
 class _ServiceRow(msgspec.Struct, array_like=True):
@@ -103,6 +104,7 @@ def dump_state(state: State) -> Iterator[bytes]:
         _gone(state.ephemeral),
         list(state.listings.items()),
         list(state.silent),
+        state.history,
     )
     # From here on whoever changes a service or lease changes a copy.
     state.generation += 1
@@ -221,6 +223,7 @@ def _load_head(state: State, chunk: bytes) -> None:
     state.access_enabled = head.access_enabled
     state.ephemeral.gone = dict(head.gone) or None
     state.listings.update(head.listings)
+    state.history = head.history
     state.silent.update(dict.fromkeys(head.silent))
 
 

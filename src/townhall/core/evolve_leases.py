@@ -77,6 +77,7 @@ def recovered(state: State, fact: facts.LeaseRecovered, changes: Changes) -> Non
 
 def connection_changed(state: State, fact: facts.LeaseConnectionChanged, changes: Changes) -> None:
     """The connection behind leases came up or broke."""
+    held = frozenset(fact.held)
     for id_ in fact.ids:
         lease = state.lease_to_change(id_)
         if lease is None or lease.connected == fact.up:
@@ -84,7 +85,7 @@ def connection_changed(state: State, fact: facts.LeaseConnectionChanged, changes
         if fact.up:
             _connected(state, lease, changes)
         else:
-            _disconnected(state, lease, changes, held=id_ in fact.held)
+            _disconnected(state, lease, changes, held=id_ in held)
 
 
 def _connected(state: State, lease: Lease, changes: Changes) -> None:

@@ -106,6 +106,11 @@ class Reader:
         return self.state.position
 
     @property
+    def history(self) -> str:
+        """What names the journal; another one means that positions cannot be compared. Empty before the first commit."""
+        return self.state.history
+
+    @property
     def time_ms(self) -> int:
         """Time of the last commit, Unix milliseconds."""
         return self.state.time_ms

@@ -190,7 +190,7 @@ class State:
     """Everything the registry knows at one position of its journal."""
 
     __slots__ = (
-        "access_enabled", "ephemeral", "generation", "instance_count", "interner", "leases", "listing_floor", "listings", "namespaces",
+        "access_enabled", "ephemeral", "generation", "history", "instance_count", "interner", "leases", "listing_floor", "listings", "namespaces",
         "policies", "position", "removed", "removed_floor", "secrets", "services", "sessions", "silent", "spaces", "stamp", "stamp_node",
         "time_ms", "tokens",
     )  # fmt: skip
@@ -203,6 +203,8 @@ class State:
         """Hybrid logical time of the last commit; ``stamp_node`` wrote it."""
         self.stamp_node = ""
         self.generation = 0
+        self.history = ""
+        """What names this journal: drawn from its first commit, so that a watcher notices when it resumes in another."""
 
         self.services: dict[ServiceKey, Service] = {}
         self.instance_count = 0
@@ -233,6 +235,8 @@ class State:
     def begin(self, position: int, time_ms: int, node: str) -> None:
         """A commit is being applied: set position, time and stamp."""
         self.position = position
+        if position == 1:
+            self.history = f"{time_ms:x}-{node}"
         self.time_ms = max(self.time_ms, time_ms)
         # Wall milliseconds × 65536 + counter, never backwards; commits of one millisecond differ in the counter.
         self.stamp = max(self.stamp + 1, time_ms << 16)

@@ -65,7 +65,7 @@ class Expiry:
     __slots__ = (
         "_clock", "_due", "_grace_until_ms", "_lapse_busy", "_lapse_from_ms", "_looked_ms", "_node", "_quota", "_read_ms",
         "_recovering", "_retry_at_ms", "_skipped_ms", "_stages", "_state", "_submit", "_sweep_at_ms", "_sweep_busy",
-        "_unwritten", "deadlines", "lapses_braked", "renewals", "renewals", "stalled_ms", "stalls",
+        "_unwritten", "deadlines", "lapses_braked", "renewals", "stalled_ms", "stalls",
     )  # fmt: skip
 
     def __init__(self, *, clock: Clock, state: State, node: str, submit: Callable[[Command, Done], None]) -> None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from townhall.core import Changes, Command, Ids, Interest, Outcome, Rules
 from townhall.core.access import resolve
-from townhall.core.commands import TakeOverLeases
+from townhall.core.commands import SetConnection, TakeOverLeases
 from townhall.core.live import Live, Subscriber
 from townhall.core.queries import Reader
+from townhall.hub.breaks import Breaks
 from townhall.hub.clock import MachineClock
 from townhall.hub.cursors import Cursor, Cursors, Freshness
 from townhall.hub.expiry import Expiry
@@ -89,6 +90,7 @@ class Hub:
             Setting(engine, state, clock, ids, options.rules, options.node), published=self._publish, heard=self._hear
         )
         self.expiry = Expiry(clock=clock, state=state, node=options.node, submit=self._submit_own)
+        self.breaks = Breaks(self.loop, self._submit_own)
         self.table = Subscribers(lambda key: self.cursors.touch([("drain", key)]))
         self.reports = Reports(
             clock=clock,
@@ -170,6 +172,7 @@ class Hub:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.breaks.flush()
         self.writer.stop()
         if self._task is not None:
             await self._task
@@ -190,7 +193,12 @@ class Hub:
     # --- contract hub.Hub
 
     def submit(self, command: Command, actor: Actor, done: Done) -> None:
-        """See ``hub.Hub``."""
+        """See ``hub.Hub``. That a connection broke is our own observation, whoever it belonged to."""
+        if isinstance(command, SetConnection):
+            if not command.up:
+                self.breaks.add(command, done)
+                return
+            self.breaks.flush()
         self.writer.submit(command, actor, done)
 
     def reader(self, actor: Actor) -> Reader:

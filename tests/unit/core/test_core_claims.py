@@ -75,3 +75,14 @@ def test_a_blocked_command_is_not_overtaken() -> None:
     assert claims.admit(footprint(("lease", 8)))
     claims.block(EVERYTHING)
     assert not claims.admit(footprint(("lease", 9)))
+
+
+def test_what_waits_blocks_those_behind_it_without_joining_the_group() -> None:
+    """The second waits for the first; the third meets only the second, and must not overtake it."""
+    claims = Claims()
+    assert claims.admit(footprint(LEASE))
+    second = footprint(LEASE, KEY)
+    assert not claims.admit(second)
+    claims.block(second)
+    assert not claims.admit(footprint(KEY))
+    assert claims.admit(footprint(("lease", 8)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from core_world import World
 
-from townhall.core import commands
+from townhall.core import commands, facts
+from townhall.core.decide_access import bootstrap_access
 from townhall.model import limits
 from townhall.model.access import Actor, Level, Resource, Rule
 from townhall.model.errors import AlreadyExists, Conflict, Denied, InvalidField, NotFound, OverLimit, Unauthenticated
@@ -23,6 +24,15 @@ def test_bootstrap_once():
     assert world.changes[-1].access
     with pytest.raises(Conflict):
         world.run(commands.BootstrapAccess(), anybody)
+
+
+def test_deciding_tells_the_secret_and_the_facts_only_its_hash():
+    world = World()
+    decision = bootstrap_access(world.state, commands.BootstrapAccess(), world.context())
+    token, secret = decision.result
+    assert decision.facts == (facts.TokenPut(token), facts.AccessEnabled())
+    assert secret.encode() not in repr(decision.facts).encode()
+    assert not world.state.access_enabled
 
 
 def test_make_and_change_a_token():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from core_world import World
 
-from townhall.core import facts
+from townhall.core import Changes, facts
+from townhall.core.evolve_access import token_put
+from townhall.core.state import State
 from townhall.model.access import Policy, Token
 
 
@@ -19,6 +21,13 @@ def test_a_new_secret_takes_the_place_of_the_old_one():
     world.commit((facts.TokenDeleted("t"),))
     assert not world.changes[-1].access
     assert all(changes.access for changes in world.changes[:-1])
+
+
+def test_a_token_gets_the_revision_of_its_commit():
+    state = State()
+    state.begin(9, 1_000, "n1")
+    token_put(state, facts.TokenPut(Token("t", b"1" * 32, (), revision=3)), Changes(9))
+    assert state.tokens["t"].revision == 9
 
 
 def test_policies_and_the_switch():

@@ -6,6 +6,7 @@ import pytest
 from core_world import WEB, World
 
 from townhall.core import commands
+from townhall.core.codec import dump_state, load_state
 from townhall.core.invariants import check
 from townhall.core.state import Lease, State
 from townhall.model.lease import LeaseKind
@@ -123,3 +124,16 @@ def test_check_finds_what_does_not_hold():
     broken(lambda state: state.namespaces.clear())
     broken(lambda state: state.services[WEB].log.clear())
     broken(lambda state: state.services[WEB].instances.clear())
+
+
+def test_a_journal_is_named_by_its_first_commit():
+    """Two registries that kept nothing have the same positions and different histories."""
+    first, second = State(), State()
+    first.begin(1, 1_000, "a")
+    second.begin(1, 2_000, "a")
+    name = first.history
+    assert name
+    assert name != second.history
+    first.begin(2, 3_000, "b")
+    assert first.history == name
+    assert load_state(dump_state(first)).history == name

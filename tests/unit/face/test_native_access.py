@@ -3,6 +3,9 @@ from __future__ import annotations
 import pytest
 from native_world import World
 
+from townhall.face.native.access import policy_view, token_view
+from townhall.model.access import Level, Policy, Resource, Rule, Token
+
 
 @pytest.fixture
 def world() -> World:
@@ -110,3 +113,11 @@ def test_policies(world: World) -> None:
 def test_bad_requests_change_nothing(world: World, method: str, target: str, body: object) -> None:
     assert world.send(method, target, body).status == 400
     assert world.state.position == 0
+
+
+def test_views_keep_the_secret_to_themselves() -> None:
+    shown = token_view(Token("t", b"hash", ("p",), "d", 1, 2))
+    assert (shown.id, shown.expires_at) == ("t", 2)
+    assert "hash" not in repr(shown)
+    (rule,) = policy_view(Policy("p", (Rule(Resource.KEY, Level.DENY, "x", False),))).rules
+    assert rule == {"resource": "key", "level": "deny", "name": "x", "prefix": False}

@@ -4,6 +4,7 @@ import pytest
 from native_world import World
 
 from townhall.face import Park, Reply
+from townhall.face.native.catalogue import not_modified
 from townhall.model.instance import ServiceKey
 
 
@@ -219,3 +220,13 @@ def test_subscribers(world: World) -> None:
     shown = world.send("GET", "/services/web/subscribers").json
     assert shown["revision"] == 1
     assert [(row["id"], row["behind"]) for row in shown["subscribers"]] == [("s1", False), ("s2", True)]
+
+
+def test_entity_tags_are_compared_one_by_one(world: World) -> None:
+    def given(tags: str) -> bool:
+        return not_modified(world.request("GET", "/api/v1/services/web/instances", b"", {"if-none-match": tags}), 7)
+
+    assert given('"7"')
+    assert given('"1", W/"7"')
+    assert not given('"77", "", 7')
+    assert not not_modified(world.request("GET", "/api/v1/services/web/instances"), 7)

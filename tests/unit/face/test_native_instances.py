@@ -5,6 +5,7 @@ from native_world import World
 
 from townhall.core.live import Subscriber
 from townhall.face import Park
+from townhall.face.native.instances import drain_view
 from townhall.model.instance import ServiceKey
 
 WEB = ServiceKey("default", "default", "web")
@@ -134,3 +135,9 @@ def test_drain_ends_with_the_instance(world: World) -> None:
 def test_drain_refuses_a_stale_incarnation(world: World) -> None:
     assert world.send("POST", W1 + "/drain", {"incarnation": 9}).json["code"] == "fenced"
     assert world.send("POST", W1 + "/drain", {"deadline_ms": -1}).status == 400
+
+
+def test_a_nameless_subscriber_is_shown_by_its_id(world: World) -> None:
+    world.send("POST", W1 + "/drain")
+    world.rows[WEB] = [Subscriber("s1", "", "", "native", 0), Subscriber("s2", "two", "", "native", 0)]
+    assert drain_view(world, WEB, world.reader().instance(WEB, "w1")).waiting_for == ("s1", "two")

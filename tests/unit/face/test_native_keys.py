@@ -8,6 +8,7 @@ from native_world import World, events
 from townhall.core import KeyRange
 from townhall.core.commands import Transact
 from townhall.face import Park, Reply
+from townhall.face.native.keys import KeyWatch
 from townhall.model import limits
 from townhall.model.keys import Put, Transaction
 
@@ -276,3 +277,16 @@ def test_lease_compares(world: World) -> None:
             assert world.send("POST", "/txn", body).status == 400
         else:
             assert world.send("POST", "/txn", body).json["succeeded"] is held
+
+
+def test_a_watch_catches_up_over_many_asks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from townhall.face.native import keys
+
+    monkeypatch.setattr(keys, "_EVENTS_PER_ASK", 2)
+    watch = KeyWatch(KeyRange("native", b"k", b""), 1)
+    for number in range(7):
+        world.send("PUT", "/kv/k", b"%d" % number)
+    pulled = watch.pull(world.reader())
+    assert pulled is not None
+    assert [data["value"] for name, data, _ in events(pulled.data) if name == "put"] == [str(n) for n in range(7)]
+    assert watch.pull(world.reader()) is None

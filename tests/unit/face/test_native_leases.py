@@ -5,6 +5,7 @@ import time
 import pytest
 from native_world import World
 
+from townhall.face.native.leases import lease_view, renewal
 from townhall.model import limits
 
 
@@ -84,3 +85,11 @@ def test_500_renewals_are_cheap(world: World) -> None:
     for _ in range(20):
         world.send("POST", "/renew", body)
     assert time.process_time() - started < 2
+
+
+def test_views(world: World) -> None:
+    lease = int(world.send("POST", "/leases", {}).json["lease"])
+    world.now += 10**9
+    world.deadlines[lease] = 5
+    assert lease_view(world.reader().lease(lease), world).remaining_ms == 0
+    assert renewal(3, [7, 8]) == b'{"renewed":1,"unknown":["7","8"]}'

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from native_world import World
 
+from townhall.face.native.registry import Registry
+
 
 @pytest.fixture
 def world() -> World:
@@ -58,3 +60,10 @@ def test_welcome_shows_how_to_try_it(world: World) -> None:
     assert "curl http://127.0.0.1:7501/api/v1/services/web/instances" in text
     assert "<" not in world.send("GET", "//", host='a"><script>').body.decode()
     assert world.send("GET", "//?x=1").status == 400
+
+
+def test_document_and_page_are_made_when_asked_for() -> None:
+    def never() -> bytes:
+        raise AssertionError("nobody asked for it")
+
+    assert {one.tag for one in Registry("1", never, never).operations()} == {"registry"}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from native_world import World
 
 from townhall.face import Duplex, EndOfStream, Park, Reply, Stream, Submit
-from townhall.face.native import NativeFace
 from townhall.face.native.operations import Operation, capture_names
+from townhall.face.native.routes import NativeFace
 from townhall.face.routing import Router
 from townhall.model.errors import Conflict, TownhallError
 

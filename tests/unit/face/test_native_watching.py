@@ -45,7 +45,7 @@ def test_snapshots_then_ready_then_deltas(world: World) -> None:
         ("snapshot", "db", "2"),
         ("ready", None, "2"),
     ]
-    assert found[-1][1] == {"revision": 2, "subscriber": stream.subscriber.id}
+    assert found[-1][1] == {"revision": 2, "subscriber": stream.subscriber.id, "history": world.reader().history}
     assert first.revisions == {WEB: 1, DB: 2, ("default", "default", "later"): 0}
     assert pull(world, stream) == []
     world.register(id="w2", port=81)

@@ -39,7 +39,7 @@ def test_positions_and_numbers_are_kept() -> None:
         ("a.b[`c.d`] >= 1", "('a', 'b', 'c.d') >= '1'"),
         ('"x" in a', "('a',) in 'x'"),
         ("x.y not in a.b", "!('a', 'b') in 'x.y'"),
-        ("10.0.0.1 in a", "('a',) in '10.0.0.1'"),
+        ("127.0.0.1 in a", "('a',) in '127.0.0.1'"),
         ("a contains 'x\"'", "('a',) contains 'x\"'"),
         ("a not contains x", "!('a',) contains 'x'"),
         ("a matches `^\\d+$`", "('a',) matches '^\\\\d+$'"),

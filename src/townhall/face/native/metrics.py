@@ -13,7 +13,7 @@ COUNTERS: Mapping[str, str] = {
     "append_sum_us": "Microseconds that appends took in all.",
     "commands": "Commands decided.",
     "commits": "Commits made durable.",
-    "conflicts": "Commands that had to wait for another of the same group.",
+    "conflicts": "Groups that found somebody else's entries in a shared journal and were decided again.",
     "errors": "Errors that nobody expected; each is in the log.",
     "groups": "Group commits.",
     "lapses_braked": "Ticks at which the storm brake held lapses back.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -39,6 +40,11 @@ _DEREGISTER: Strict[DeregisterBody] = Strict(DeregisterBody)
 _DEREGISTER_ITEM: Strict[DeregisterItem] = Strict(DeregisterItem)
 _REPORT: Strict[ReportBody] = Strict(ReportBody)
 _KINDS = ("connect", "timeout", "5xx", "reset")
+
+# Instances share addresses and services, and checking an address costs as much as everything else together.
+# Refusals are not remembered.
+_CHECKED_COUNT_MAX = 16_384
+_address = lru_cache(_CHECKED_COUNT_MAX)(names.address)
 
 
 class Registrations:
@@ -130,11 +136,11 @@ class Registrations:
 
 def command_of(body: RegisterBody, origin: str) -> Register:
     """The command of a body, every value checked. Raises InvalidField."""
-    address = names.address(body.address)
-    service = names.service(body.service)
+    address = _address(body.address)
+    key = _key(body.namespace, body.group, body.service)
     return Register(
-        key=_key(body.namespace, body.group, service),
-        id=names.instance_id(body.id or f"{service}-{address}-{body.port}"),
+        key=key,
+        id=names.instance_id(body.id or f"{key.name}-{address}-{body.port}"),
         address=address,
         port=names.port(body.port, zero=True),
         ports=names.ports(body.ports) if body.ports else {},
@@ -164,6 +170,7 @@ def _deregister(raw: bytes) -> Deregister:
     )
 
 
+@lru_cache(_CHECKED_COUNT_MAX)
 def _key(namespace: str, group: str, service: str) -> ServiceKey:
     return ServiceKey(names.namespace(namespace), names.namespace(group, "group"), names.service(service))
 

@@ -188,7 +188,8 @@ class ServiceWatch:
             self._seen[key] = -1 if resume is None else resume
         self._seen.update(known)
         self._started = True
-        ready = sse.event("ready", encode({"revision": position, "subscriber": self._subscriber}))
+        about = {"revision": position, "subscriber": self._subscriber, "history": reader.history}
+        ready = sse.event("ready", encode(about))
         pulled = self._send(reader, wanted, [sse.identified(ready, position)])
         return Pulled(pulled.data, {**known, **pulled.revisions})
 
