@@ -363,3 +363,19 @@ def test_completion_and_version(run):
     assert "complete" in run("completion", "bash").stdout
     assert run("version").stdout.startswith("townhall ")
     assert "version" in json.loads(run("version", "--json").stdout)
+
+
+def test_a_lock_is_free_one_ttl_after_its_holder_was_killed(registry):
+    with background("lock", "killed-holder", "--ttl", "1s", "--", "sleep", "600", server=registry.url) as holder:
+
+        def held() -> bool:
+            done = townhall("lock", "killed-holder", "--no-wait", "--", "true", server=registry.url)
+            return done.returncode != 0
+
+        until(held, what="the lock is held")
+        holder.kill()
+        done = townhall(
+            "lock", "killed-holder", "--wait", "20s", "--", "sh", "-c", "echo $TOWNHALL_FENCE", server=registry.url
+        )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0

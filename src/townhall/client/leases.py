@@ -9,6 +9,7 @@ import msgspec
 from townhall.client.records import Lease
 from townhall.client.transport import Call, Transport, part
 from townhall.model.errors import PeerMisbehaved
+from townhall.model.lease import LeaseKind
 
 __all__ = ["Leases"]
 
@@ -19,9 +20,15 @@ class Leases:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def grant(self, *, ttl_ms: int | None = None, lease: str | None = None) -> Lease:
-        """A new lease; ``lease`` picks its number. Raises ``AlreadyExists`` when that is in use."""
-        given = {"ttl_ms": ttl_ms, "id": lease}
+    async def grant(
+        self, *, ttl_ms: int | None = None, lease: str | None = None, kind: LeaseKind | None = None
+    ) -> Lease:
+        """A new lease; ``lease`` picks its number. Raises ``AlreadyExists`` when that is in use.
+
+        ``LeaseKind.KEYS`` is for locks and keys: it ends exactly when its TTL has passed, without the grace that
+        instances have.
+        """
+        given = {"ttl_ms": ttl_ms, "id": lease, "kind": kind}
         body = msgspec.json.encode({name: value for name, value in given.items() if value is not None})
         return await self._transport.fetch(Call("POST", "/leases", body=body), Lease)
 

@@ -12,6 +12,7 @@ from fake_registry import FakeRegistry, Refusal
 from townhall.client.api import Registry
 from townhall.client.leases import Leases
 from townhall.model.errors import LeaseNotFound, PeerMisbehaved
+from townhall.model.lease import LeaseKind
 
 LEASE = {"lease": "7", "ttl_ms": 500, "remaining_ms": 400, "instances": [["default", "default", "s", "a"]], "keys": 1}
 
@@ -32,6 +33,8 @@ def test_a_lease_s_life() -> None:
             assert json.loads(fake.asked[-1].body) == {"ttl_ms": 500, "id": "7"}
             await registry.leases.grant()
             assert json.loads(fake.asked[-1].body) == {}
+            await registry.leases.grant(kind=LeaseKind.KEYS)
+            assert json.loads(fake.asked[-1].body) == {"kind": "keys"}
             assert (await registry.leases.get("7")).instances == (("default", "default", "s", "a"),)
             assert (await registry.leases.renew("7")).ttl_ms == 500
             await registry.leases.revoke("7")

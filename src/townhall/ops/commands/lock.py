@@ -15,6 +15,7 @@ import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from townhall.model.lease import LeaseKind
 from townhall.ops.arguments import duration_ms
 from townhall.ops.commands import Command
 from townhall.ops.exits import FAILED, UNREACHABLE, USAGE, complain
@@ -68,7 +69,7 @@ async def _lock(target: Target, arguments: argparse.Namespace) -> int:
     from townhall.model.errors import TownhallError, Unreachable  # noqa: PLC0415 - see commands
 
     async with target.registry() as registry:
-        lease = (await registry.leases.grant(ttl_ms=arguments.ttl)).lease
+        lease = (await registry.leases.grant(ttl_ms=arguments.ttl, kind=LeaseKind.KEYS)).lease
         try:
             held = await _acquire(registry, lease, arguments)
             if held is None:
