@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from native_world import World
 
 from townhall.core.commands import SetConnection
-from townhall.face import EndOfStream
+from townhall.face import EndOfStream, Reply, Submit
 from townhall.face.native.session import Session
 from townhall.model import limits
+from townhall.model.errors import Denied
 
 
 @pytest.fixture
@@ -154,6 +157,18 @@ def test_a_session_whose_token_lost_its_rights_ends_without_harm(world: World) -
     with pytest.raises(EndOfStream) as ended:
         duplex.stream.pull(world.reader(Actor(restricted=True)))
     assert b"unauthenticated" in ended.value.data
+    assert duplex.closed(False) == []
+
+
+def test_a_lease_that_may_not_be_connected_cannot_be_broken_either(world: World) -> None:
+    """Whoever knows a lease's number but has no right to it must not make its instances suspect by hanging up."""
+    lease = world.register()["lease"]
+    duplex = world.session()
+    (submit,) = duplex.receive(world.reader(), json.dumps(hello(lease)).encode() + b"\n")
+    assert isinstance(submit, Submit)
+    answer = submit.render(world.reader(), [Denied("no right", right="write", resource="service")])
+    assert isinstance(answer, Reply)
+    assert b"denied" in answer.body
     assert duplex.closed(False) == []
 
 

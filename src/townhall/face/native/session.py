@@ -89,7 +89,7 @@ class Sessions:
 class Session:
     """One open session."""
 
-    __slots__ = ("_buffer", "_drains", "_live", "_owner", "_welcomed", "interests", "leases")
+    __slots__ = ("_accepted", "_buffer", "_drains", "_live", "_owner", "_welcomed", "interests", "leases")
 
     def __init__(self, owner: dict[int, Session], live: Live) -> None:
         self._owner = owner
@@ -97,6 +97,8 @@ class Session:
         self._buffer = b""
         self._welcomed = False
         self._drains: dict[tuple[ServiceKey, str], int] = {}
+        self._accepted: set[int] = set()
+        """Leases that the core let it connect: only these become suspect when it breaks."""
         self.interests: list[Interest] = []
         """Grows with every lease; the driver watches what is added."""
         self.leases: dict[int, None] = {}
@@ -180,6 +182,7 @@ class Session:
             outcome = outcomes[0]
             if isinstance(outcome, TownhallError):
                 return Reply(200, _problem_line(outcome))
+            self._accepted.update(leases)
             return Reply(200, line)
 
         return [Submit([SetConnection(leases=tuple(leases), up=True)], answer)]
@@ -232,7 +235,7 @@ class Session:
 
     def closed(self, clean: bool) -> Sequence[Command]:
         """The connection is gone; unless that was meant, what is still ours is no longer connected."""
-        left = self._leave()
+        left = [lease for lease in self._leave() if lease in self._accepted]
         return [] if clean or not left else [SetConnection(leases=tuple(left), up=False)]
 
     def _leave(self) -> list[int]:
