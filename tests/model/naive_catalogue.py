@@ -33,7 +33,11 @@ def verdict_of(record: Record) -> Verdict:
         return Verdict.MAINTENANCE
     if record["draining_at"]:
         return Verdict.DRAINING
-    if record["lapsed_at"] or record["disconnected_at"] or record["report"]:
+    if record["lapsed_at"] or record["disconnected_at"]:
+        return Verdict.SUSPECT
+    if record["critical"]:
+        return Verdict.DOWN
+    if record["report"]:
         return Verdict.SUSPECT
     return Verdict.UP if record["ready"] else Verdict.STARTING
 
@@ -62,6 +66,7 @@ class NaiveCatalogue:
         self.silent: list[int] = []
         self.gone: list[tuple[ServiceKey, str, int]] = []
         self.gone_ephemeral: list[tuple[ServiceKey, str, int]] = []
+        self.checks: dict[tuple[str, str], Record] = {}
 
     def run(self, command: Any, now_ms: int) -> str:
         """Apply; "" when accepted, else the error's code."""
@@ -73,10 +78,34 @@ class NaiveCatalogue:
         except Refusal as refusal:
             assert before == self._picture(), "a refusal changes nothing"
             return refusal.code
+        self._probe()
         if self._picture() != before or self.dirty:
             self.position += 1
             self._note_changes(before)
         return ""
+
+    def _probe(self) -> None:
+        """Forget the checks of what is gone, and judge everything by all checks there are."""
+        for name, check in list(self.checks.items()):
+            if check["key"] is not None and (check["key"], check["instance"]) not in self.instances:
+                del self.checks[name]
+        for (key, id_), record in self.instances.items():
+            record["critical"] = any(
+                check["status"] == "critical" and self._concerns(name, check, key, id_)
+                for name, check in self.checks.items()
+            )
+            record["held"] = record["held"] and not record["critical"]
+
+    def _concerns(self, name: tuple[str, str], check: Record, key: ServiceKey, id_: str) -> bool:
+        if check["key"] is None:
+            return bool(self.instances[key, id_]["node"] == name[0])
+        return (check["key"], check["instance"]) == (key, id_)
+
+    def _touch(self, name: tuple[str, str], check: Record) -> None:
+        self.dirty = True
+        for (key, id_), record in self.instances.items():
+            if self._concerns(name, check, key, id_):
+                record["touched"] = record.get("touched", 0) + 1
 
     def _picture(self) -> tuple[Any, ...]:
         return copy.deepcopy((self.instances, self.services, self.leases))
@@ -223,6 +252,7 @@ class NaiveCatalogue:
             self.instances[name] = fields | {
                 "lease": lease, "claim": c.claim, "incarnation": 0, "registered_at": self.now, "revision": 0, "since": 0, "lapsed_at": 0,
                 "disconnected_at": 0, "held": False, "override": None, "maintenance": "", "draining_at": 0, "drain_deadline": 0, "report": "",
+                "critical": False,
             }  # fmt: skip
             self.gone = [entry for entry in self.gone if entry[:2] != name]
             self.gone_ephemeral = [entry for entry in self.gone_ephemeral if entry[:2] != name]
@@ -385,3 +415,35 @@ class NaiveCatalogue:
         if put.lease:
             self.leases[put.lease]["keys"].add(put.key)
         self.dirty = True
+
+    # --- checks ------------------------------------------------------------------------------------------------------
+
+    def on_PutCheck(self, c: commands.PutCheck) -> None:  # noqa: N802
+        name = (c.node, c.id)
+        if c.key is not None and (c.key, c.instance) not in self.instances:
+            raise Refusal("not_found")
+        assert c.status is not None
+        old, new = self.checks.get(name), {"key": c.key, "instance": c.instance, "status": c.status.value}
+        if old == new:
+            return
+        self.checks[name] = new
+        if old is not None:
+            self._touch(name, old)
+        self._touch(name, new)
+
+    def on_SetCheck(self, c: commands.SetCheck) -> None:  # noqa: N802
+        check = self._check(c)
+        if check["status"] != c.status.value:
+            check["status"] = c.status.value
+            self._touch((c.node, c.id), check)
+
+    def on_DeleteCheck(self, c: commands.DeleteCheck) -> None:  # noqa: N802
+        check = self._check(c)
+        self._touch((c.node, c.id), check)
+        del self.checks[c.node, c.id]
+
+    def _check(self, c: commands.SetCheck | commands.DeleteCheck) -> Record:
+        check = self.checks.get((c.node, c.id))
+        if check is None:
+            raise Refusal("not_found")
+        return check

@@ -127,7 +127,8 @@ class KeyRange(NamedTuple):
 Interest = ServiceKey | KeyRange | tuple[str, Hashable]
 """What a cursor waits for: one service, a range of keys, ``("services", namespace)`` for the set of services of a
 namespace ("" for all) with their counts, ``("lease", id)``, ``("drain", ServiceKey)`` for acknowledgements,
-``("access", "")`` for tokens and policies. Compare and hash by value."""
+``("access", "")`` for tokens and policies, ``("sessions", "")`` for any session, ``("node", name)`` for a node with its checks and instances, ``("nodes", "")``
+for the set of nodes and what is known of each, ``("checks", "")`` for any check. Compare and hash by value."""
 
 
 class Shared(NamedTuple):
@@ -146,7 +147,7 @@ EVERYTHING: Footprint = frozenset({"*"})
 
 
 class Changes(msgspec.Struct, gc=False):
-    """What one commit changed, as far as anybody may wait for it. The hub hands it to the interest index."""
+    """What one commit, or some in a row, changed, as far as anybody may wait for it. The hub hands it to the interest index."""
 
     position: int
     services: set[ServiceKey] = msgspec.field(default_factory=set)
@@ -160,14 +161,22 @@ class Changes(msgspec.Struct, gc=False):
     began or was taken back: a session waits for its leases, not for every change of the services on them."""
     access: bool = False
     revisions: dict[str, int] = msgspec.field(default_factory=dict)
-    """Space → the revision that this commit's last write in it got."""
+    """Space → the revision that the last write in it got."""
+    sessions: bool = False
+    """A session was opened or closed."""
+    nodes: set[str] = msgspec.field(default_factory=set)
+    """Nodes that changed, or on which an instance or a check did."""
+    node_list: bool = False
+    """A node itself was put or deleted."""
+    checks: set[tuple[str, str]] = msgspec.field(default_factory=set)
+    """(node, id) of the checks put, deleted or changed."""
 
 
 class Unsettled(msgspec.Struct, frozen=True):
     """A result with numbers that only ``evolve`` can give."""
 
     def settle(self, changes: Changes) -> object:
-        """The finished result; ``changes`` are those of the command's own commit."""
+        """The finished result; the command's own commit is the last one in ``changes``."""
         return self
 
 

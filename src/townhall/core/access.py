@@ -99,15 +99,16 @@ def _after_prefix(prefix: str) -> str:
 def refuse(actor: Actor, resource: Resource, level: Level, name: str) -> NoReturn:
     """Raise what a missing right is told with: Unauthenticated without a token, Denied with one."""
     right = level.name.lower()
+    what = f"{resource.value} {name!r}" if name else f"what is the {resource.value}'s"
     if not actor.token_id:
         raise Unauthenticated(
-            f"a token is needed to {right} {resource.value} {name!r}",
+            f"a token is needed to {right} {what}",
             advice="present a token",
             right=right,
-            resource=name,
+            resource=f"{resource.value}:{name}",
         )
     raise Denied(
-        f"the token may not {right} {resource.value} {name!r}",
+        f"the token may not {right} {what}",
         advice="ask an operator for a policy that allows it",
         right=right,
         resource=f"{resource.value}:{name}",

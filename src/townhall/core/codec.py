@@ -14,13 +14,15 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec.structs import force_setattr, replace
 
+from townhall.core.codec_instances import InstanceChunk, load_instances, pack_instances
 from townhall.core.facts import Commit
 from townhall.core.keyspace import TO_THE_END, Keyspace
 from townhall.core.state import DEFAULT_SETTINGS, Lease, RemovedService, Service, Session, State
 from townhall.core.tally import Tally
 from townhall.model.access import Policy, Token
+from townhall.model.check import Check, Node
 from townhall.model.errors import Damaged
-from townhall.model.instance import CLEAR, Instance, ServiceKey, ServiceSettings
+from townhall.model.instance import ServiceKey, ServiceSettings
 from townhall.model.lease import LeaseKind
 
 __all__ = ["FORMAT", "decode_commit", "dump_state", "encode_commit", "load_state"]
@@ -62,6 +64,10 @@ class _Head(msgspec.Struct, array_like=True):
     listings: list[tuple[str, int]]
     silent: list[int]
     history: str
+    nodes_revision: int = 0
+    checks_revision: int = 0
+    node_floor: int = 0
+    node_revisions: list[tuple[str, int]] = []
 
 
 class _ServiceRow(msgspec.Struct, array_like=True):
@@ -75,16 +81,8 @@ class _ServiceRow(msgspec.Struct, array_like=True):
     gone: list[tuple[str, int]]
 
 
-class _LeaseRow(msgspec.Struct, array_like=True):
-    id: int
-    ttl_ms: int
-    owner: str
-    epoch: int
-    kind: LeaseKind
-    granted_at: int
-    own: bool
-    lapsed_at: int
-    disconnected_at: int
+_LeaseRow = tuple[int, int, str, int, LeaseKind, int, bool, int, int]
+"""Id, TTL (ms), owner, epoch, kind, granted_at, own, lapsed_at, disconnected_at."""
 
 
 Item = TypeVar("Item")
@@ -105,6 +103,10 @@ def dump_state(state: State) -> Iterator[bytes]:
         list(state.listings.items()),
         list(state.silent),
         state.history,
+        state.book.nodes_revision,
+        state.book.checks_revision,
+        state.book.node_floor,
+        list(state.book.node_revisions.items()),
     )
     # From here on whoever changes a service or lease changes a copy.
     state.generation += 1
@@ -118,6 +120,8 @@ def dump_state(state: State) -> Iterator[bytes]:
             (b"X", list(state.sessions.values())),
             (b"T", list(state.tokens.values())),
             (b"P", list(state.policies.values())),
+            (b"N", list(state.nodes.values())),
+            (b"C", list(state.checks.values())),
         ),
     )
 
@@ -139,10 +143,13 @@ def _chunks(
     sections: Sequence[tuple[bytes, Iterable[Any]]] = (
         (b"L", map(_lease_row, leases)),
         (b"S", map(_service_row, services)),
-        (b"I", instances),
-        *others,
     )
     for code, items in sections:
+        for rows in _batches(items):
+            yield code + _encode(rows)
+    for batch in _batches(instances):
+        yield b"I" + _encode(pack_instances(batch))
+    for code, items in others:
         for rows in _batches(items):
             yield code + _encode(rows)
     for records in spaces:
@@ -158,7 +165,7 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def _lease_row(lease: Lease) -> _LeaseRow:
-    return _LeaseRow(
+    return (
         lease.id,
         lease.ttl_ms,
         lease.owner,
@@ -218,6 +225,8 @@ def _load_head(state: State, chunk: bytes) -> None:
     state.time_ms = head.time_ms
     state.stamp = head.stamp
     state.stamp_node = head.stamp_node
+    # Not kept: a number that is too high only lets a watcher look once more.
+    state.sessions_revision = head.position
     state.removed_floor = head.removed_floor
     state.listing_floor = head.listing_floor
     state.access_enabled = head.access_enabled
@@ -225,22 +234,20 @@ def _load_head(state: State, chunk: bytes) -> None:
     state.listings.update(head.listings)
     state.history = head.history
     state.silent.update(dict.fromkeys(head.silent))
+    book = state.book
+    book.nodes_revision, book.checks_revision, book.node_floor = (
+        head.nodes_revision,
+        head.checks_revision,
+        head.node_floor,
+    )
+    book.node_revisions.update(head.node_revisions)
 
 
 def _load_leases(state: State, rows: list[_LeaseRow]) -> None:
-    text = state.interner.text
-    for row in rows:
-        state.leases[row.id] = Lease(
-            row.id,
-            row.ttl_ms,
-            text(row.owner),
-            row.epoch,
-            row.kind,
-            state.generation,
-            row.granted_at,
-            row.own,
-            row.lapsed_at,
-            row.disconnected_at,
+    text, leases, generation = state.interner.text, state.leases, state.generation
+    for id_, ttl_ms, owner, epoch, kind, granted_at, own, lapsed_at, disconnected_at in rows:
+        leases[id_] = Lease(
+            id_, ttl_ms, text(owner), epoch, kind, generation, granted_at, own, lapsed_at, disconnected_at
         )
 
 
@@ -254,29 +261,6 @@ def _load_services(state: State, rows: list[_ServiceRow]) -> None:
         service.log = row.log
         service.log_after = row.log_after
         service.tally.gone = dict(row.gone) or None
-
-
-def _load_instances(state: State, rows: list[Instance]) -> None:
-    service: Service | None = None
-    for instance in rows:
-        if service is None or service.key != instance.key:
-            service = state.services[instance.key]
-        state.store(service, None, _shared(state, service, instance))
-
-
-def _shared(state: State, service: Service, instance: Instance) -> Instance:
-    """The instance with its values shared as ``evolve`` would have shared them."""
-    incarnation, registered_at = instance.incarnation, instance.registered_at
-    return replace(
-        state.interner.instance(instance),
-        key=service.key,
-        evidence=CLEAR if instance.evidence == CLEAR else instance.evidence,
-        revision=incarnation if instance.revision == incarnation else instance.revision,
-        since=registered_at if instance.since == registered_at else instance.since,
-        lease=state.leases[instance.lease].id if instance.lease else 0,
-        reason=state.interner.text(instance.reason),
-        stamp_node=state.interner.text(instance.stamp_node),
-    )
 
 
 def _load_removed(state: State, rows: list[tuple[ServiceKey, RemovedService]]) -> None:
@@ -295,14 +279,30 @@ def _load_policies(state: State, rows: list[Policy]) -> None:
     state.policies.update({policy.name: policy for policy in rows})
 
 
+def _load_nodes(state: State, rows: list[Node]) -> None:
+    pairs = state.interner.pairs
+    for node in rows:
+        shared = replace(node, tagged_addresses=pairs(node.tagged_addresses), meta=pairs(node.meta))
+        state.nodes[node.name] = shared
+
+
+def _load_checks(state: State, rows: list[Check]) -> None:
+    text = state.interner.text
+    for check in rows:
+        key = None if check.key is None else state.services[check.key].key
+        state.book.put(replace(check, node=text(check.node), key=key, name=text(check.name), notes=text(check.notes)))
+
+
 _SECTIONS: dict[bytes, tuple[msgspec.msgpack.Decoder[Any], Callable[[State, Any], None]]] = {
     b"L": (msgspec.msgpack.Decoder(list[_LeaseRow]), _load_leases),
     b"S": (msgspec.msgpack.Decoder(list[_ServiceRow]), _load_services),
-    b"I": (msgspec.msgpack.Decoder(list[Instance]), _load_instances),
+    b"I": (msgspec.msgpack.Decoder(InstanceChunk), load_instances),
     b"R": (msgspec.msgpack.Decoder(list[tuple[ServiceKey, RemovedService]]), _load_removed),
     b"X": (msgspec.msgpack.Decoder(list[Session]), _load_sessions),
     b"T": (msgspec.msgpack.Decoder(list[Token]), _load_tokens),
     b"P": (msgspec.msgpack.Decoder(list[Policy]), _load_policies),
+    b"N": (msgspec.msgpack.Decoder(list[Node]), _load_nodes),
+    b"C": (msgspec.msgpack.Decoder(list[Check]), _load_checks),
 }
 
 

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import msgspec
 
 from townhall.model.access import Rule
+from townhall.model.check import NO_DEFINITION, CheckDefinition, CheckStatus
 from townhall.model.instance import Instance, ServiceKey, ServiceSettings, Verdict
 from townhall.model.keys import KeyValue, Transaction
 from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
 
 __all__ = [
-    "BootstrapAccess", "CancelDrain", "CloseSession", "Command", "CompactSpace", "DeletePolicy", "DeleteService",
-    "DeleteToken", "Deregister", "EndLease", "GrantLease", "LapseLeases", "LeaseGrant", "MarkReported", "OpenSession",
-    "PatchInstance", "PutPolicy", "PutService", "PutToken", "RangeResult", "RecoverLease", "Register", "Registration",
-    "SetConnection", "SetMaintenance", "SetOverride", "StartDrain", "Sweep", "TakeOverLeases", "Transact",
-    "TransactResult",
+    "BootstrapAccess", "CancelDrain", "CloseSession", "Command", "CompactSpace", "DeleteCheck", "DeleteNode",
+    "DeletePolicy", "DeleteService", "DeleteToken", "Deregister", "EndLease", "GrantLease", "LapseLeases",
+    "LeaseGrant", "MarkReported", "OpenSession", "PatchInstance", "PutCheck", "PutNode", "PutPolicy", "PutService",
+    "PutToken", "RangeResult", "RecoverLease", "Register", "Registration", "SetCheck", "SetConnection",
+    "SetMaintenance", "SetOverride", "StartDrain", "Sweep", "TakeOverLeases", "Transact", "TransactResult",
 ]  # fmt: skip
 
 
@@ -50,6 +51,11 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str = "native"
     origin: str = ""
     node: str = ""
+    extra: dict[str, str] = {}
+    """See ``Instance.extra``."""
+    checks: tuple[PutCheck, ...] = ()
+    """Checks of this instance that stand from the same commit on, so that nobody sees it before its checks. Their
+    ``key`` and ``instance`` are taken from here. A check that stands with the same definition keeps its status."""
 
 
 class Deregister(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,6 +222,58 @@ class CompactSpace(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
 
 
+class PutNode(msgspec.Struct, frozen=True, kw_only=True):
+    """Make a node known, or replace what is known of it."""
+
+    name: str
+    id: str = ""
+    """UUID text; empty keeps the one it has."""
+    address: str = ""
+    tagged_addresses: dict[str, str] = {}
+    meta: dict[str, str] = {}
+
+
+class DeleteNode(msgspec.Struct, frozen=True, kw_only=True):
+    """Forget a node with its checks, its sessions and the instances that belong to it. NotFound when there is nothing."""
+
+    name: str
+
+
+class PutCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """Make a check, or replace it. NotFound when the instance it is about does not exist.
+
+    ``status`` None: a check that stands keeps its status and output; a new one is critical, as long as nothing else
+    is known.
+    """
+
+    node: str
+    id: str
+    name: str = ""
+    status: CheckStatus | None = None
+    output: str = ""
+    notes: str = ""
+    key: ServiceKey | None = None
+    """With ``instance``: the instance it is about; None: the whole node."""
+    instance: str = ""
+    definition: CheckDefinition = NO_DEFINITION
+
+
+class DeleteCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """Forget a check. NotFound when there is none."""
+
+    node: str
+    id: str
+
+
+class SetCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check says now. NotFound when there is none. The same again is not journaled."""
+
+    node: str
+    id: str
+    status: CheckStatus
+    output: str = ""
+
+
 class BootstrapAccess(msgspec.Struct, frozen=True):
     """Switch access control on and make the first management token, once. Result: ``(Token, secret)``."""
 
@@ -230,6 +288,8 @@ class PutToken(msgspec.Struct, frozen=True, kw_only=True):
     management: bool = False
     secret: str = ""
     """Use this secret for a new token instead of a drawn one."""
+    new_id: str = ""
+    """Use this id for a new token instead of a drawn one; one that is taken is AlreadyExists."""
 
 
 class DeleteToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,7 +316,7 @@ Command = (
     Register | Deregister | PatchInstance | SetOverride | SetMaintenance | StartDrain | CancelDrain | MarkReported
     | PutService | DeleteService | GrantLease | EndLease | LapseLeases | RecoverLease | SetConnection | Sweep
     | TakeOverLeases | OpenSession | CloseSession | Transact | CompactSpace | BootstrapAccess | PutToken | DeleteToken
-    | PutPolicy | DeletePolicy
+    | PutPolicy | DeletePolicy | PutNode | DeleteNode | PutCheck | DeleteCheck | SetCheck
 )  # fmt: skip
 
 

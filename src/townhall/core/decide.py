@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from townhall.core import Context, Decision, commands, decide_access, decide_catalogue, decide_keys, decide_leases
+from townhall.core import (
+    Context,
+    Decision,
+    commands,
+    decide_access,
+    decide_catalogue,
+    decide_checks,
+    decide_keys,
+    decide_leases,
+)
 from townhall.core.access import enforced
 from townhall.core.decide_register import register
 from townhall.core.rights import check
@@ -43,6 +52,11 @@ _TABLE: Mapping[type, Decide] = {
     commands.DeleteToken: decide_access.delete_token,
     commands.PutPolicy: decide_access.put_policy,
     commands.DeletePolicy: decide_access.delete_policy,
+    commands.PutNode: decide_checks.put_node,
+    commands.DeleteNode: decide_checks.delete_node,
+    commands.PutCheck: decide_checks.put_check,
+    commands.DeleteCheck: decide_checks.delete_check,
+    commands.SetCheck: decide_checks.set_check,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from townhall.core import Context, Decision, commands, facts
 from townhall.core.access import hash_secret
 from townhall.core.state import State
-from townhall.model import limits
+from townhall.model import limits, names
 from townhall.model.access import Policy, Token
 from townhall.model.errors import AlreadyExists, Conflict, Denied, InvalidField, NotFound, OverLimit
 
@@ -34,7 +34,9 @@ def put_token(state: State, command: commands.PutToken, context: Context) -> Dec
     secret = ""
     if existing is None:
         secret = command.secret or context.ids.secret()
-        secret_hash, created_at, token_id = hash_secret(secret), context.now_ms, context.ids.name()
+        secret_hash, created_at, token_id = hash_secret(secret), context.now_ms, command.new_id or context.ids.name()
+        if token_id in state.tokens:
+            raise AlreadyExists(f"token {token_id!r} exists", advice="choose another id", token=token_id)
         if secret_hash in state.secrets:
             raise AlreadyExists("another token has this secret", advice="choose another secret")
     else:
@@ -62,6 +64,9 @@ def _guard_token(state: State, command: commands.PutToken, context: Context) -> 
     if command.ttl_ms < 0:
         raise InvalidField("ttl", "must not be negative")
     size_min, size_max = limits.TOKEN_SECRET_SIZE_MIN, limits.TOKEN_SECRET_SIZE_MAX
+    names.label(command.new_id, "new_id", empty=True)
+    if command.new_id and command.id:
+        raise InvalidField("new_id", "is for a new token only")
     if command.secret and command.id:
         raise InvalidField("secret", "cannot be changed", advice="make a new token and delete this one")
     if command.secret and not size_min <= len(command.secret) <= size_max:

@@ -8,7 +8,9 @@ from townhall.core import Context, Decision, Fact, Rules, commands, facts
 from townhall.core.floor import Budget, instances_on
 from townhall.core.state import Lease, State
 from townhall.model import limits
+from townhall.model.check import ACTIVE_KINDS
 from townhall.model.errors import AlreadyExists, Fenced, InvalidField, LeaseNotFound, OverLimit
+from townhall.model.instance import Verdict
 from townhall.model.lease import EndReason, LeaseKind
 
 __all__ = [
@@ -137,8 +139,20 @@ def sweep(state: State, command: commands.Sweep, context: Context) -> Decision:
             if budget.take(held, anyway=overdue) or overdue:
                 decided.append(facts.HoldReleased(lease_id))
         elif lease.lapsed_at and context.now_ms >= lease.lapsed_at + context.rules.eviction_grace_ttls * lease.ttl_ms:
+            if _probed_well(state, lease) and context.now_ms - lease.lapsed_at < context.rules.floor_hold_max_ms:
+                continue
             decided.append(facts.LeaseEnded(lease_id, EndReason.EXPIRED))
     return Decision(tuple(decided))
+
+
+def _probed_well(state: State, lease: Lease) -> bool:
+    """Whether the registry itself reaches every instance on the lease: then its silence is no reason to forget it yet."""
+    instances = instances_on(state, lease)
+    return bool(instances) and all(
+        instance.evidence.probe is Verdict.UP
+        and any(check.definition.kind in ACTIVE_KINDS for check in state.book.of_instance(instance.key, instance.id))
+        for instance in instances
+    )
 
 
 def _to_scan(state: State, now_ms: int) -> list[int]:

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from townhall.core import Context, Decision, Fact, facts
 from townhall.core.commands import Register, Registration
+from townhall.core.decide_checks import check_facts
 from townhall.core.decide_leases import lease_ttl_ms, new_lease_id
 from townhall.core.state import Lease, Service, State
 from townhall.model import limits
@@ -34,16 +35,23 @@ def register(state: State, command: Register, context: Context) -> Decision:
     goes_on = existing is not None and same_incarnation(command.claim, existing)
     decided: list[Fact] = []
     lease_id, ttl_ms = _place(state, command, context, existing if goes_on else None, decided)
+    checks = _checks(state, command) if command.checks else ()
     if existing is not None and goes_on and _stands(existing, command, lease_id):
+        decided.extend(checks)
         return Decision(tuple(decided), Registration(existing, lease_id, ttl_ms, fresh=False))
     claim = command.claim or (existing.claim if existing is not None and goes_on else "")
     instance = _instance(command, claim=claim, lease=lease_id, existing=existing if goes_on else None)
     decided.append(facts.Registered(instance, not goes_on))
+    decided.extend(checks)
     if existing is not None and existing.lease and existing.lease != lease_id:
         old = state.leases.get(existing.lease)
         if old is not None and old.attachment_count <= 1:
             decided.append(facts.LeaseEnded(old.id, EndReason.SUPERSEDED))
     return Decision(tuple(decided), Registration(instance, lease_id, ttl_ms, fresh=not goes_on))
+
+
+def _checks(state: State, command: Register) -> tuple[Fact, ...]:
+    return check_facts(state, tuple(replace(put, key=command.key, instance=command.id) for put in command.checks))
 
 
 def _guard_definition(command: Register) -> None:
@@ -54,6 +62,8 @@ def _guard_definition(command: Register) -> None:
         len(command.tags) > limits.TAGS_COUNT_MAX
         or len(command.metadata) > limits.METADATA_COUNT_MAX
         or len(command.ports) > limits.PORTS_COUNT_MAX
+        or len(command.extra) > limits.METADATA_COUNT_MAX
+        or len(command.checks) > limits.CHECKS_PER_INSTANCE_MAX
         or len(command.id) > limits.INSTANCE_ID_SIZE_MAX
     ):
         _refuse_definition(command)
@@ -64,6 +74,8 @@ def _refuse_definition(command: Register) -> None:
         ("tags", len(command.tags), limits.TAGS_COUNT_MAX),
         ("metadata", len(command.metadata), limits.METADATA_COUNT_MAX),
         ("ports", len(command.ports), limits.PORTS_COUNT_MAX),
+        ("extra", len(command.extra), limits.METADATA_COUNT_MAX),
+        ("checks", len(command.checks), limits.CHECKS_PER_INSTANCE_MAX),
         ("id", len(command.id), limits.INSTANCE_ID_SIZE_MAX),
     ):
         if count > count_max:
@@ -137,6 +149,7 @@ def _stands(existing: Instance, command: Register, lease_id: int) -> bool:
         and (not command.claim or existing.claim == command.claim)
         and (existing.region, existing.zone, existing.cluster) == (command.region, command.zone, command.cluster)
         and (existing.protocol, existing.node) == (command.protocol, command.node)
+        and existing.extra == command.extra
     )
 
 
@@ -162,6 +175,7 @@ def _instance(command: Register, *, claim: str, lease: int, existing: Instance |
         protocol=command.protocol,
         origin=command.origin,
         node=command.node,
+        extra=command.extra,
         incarnation=existing.incarnation if existing is not None else 0,
         registered_at=existing.registered_at if existing is not None else 0,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from townhall.core import Changes, evolve_access, evolve_catalogue, evolve_keys, evolve_leases, facts
+from townhall.core import Changes, evolve_access, evolve_catalogue, evolve_checks, evolve_keys, evolve_leases, facts
 from townhall.core.state import State
 from townhall.model.errors import Damaged
 
@@ -43,11 +43,16 @@ _TABLE: Mapping[type, Apply] = {
     facts.TokenDeleted: evolve_access.token_deleted,
     facts.PolicyPut: evolve_access.policy_put,
     facts.PolicyDeleted: evolve_access.policy_deleted,
+    facts.NodePut: evolve_checks.node_put,
+    facts.NodeDeleted: evolve_checks.node_deleted,
+    facts.CheckPut: evolve_checks.check_put,
+    facts.CheckDeleted: evolve_checks.check_deleted,
+    facts.CheckChanged: evolve_checks.check_changed,
 }
 
 
-def evolve(state: State, commit: facts.Commit) -> Changes:
-    """Bring the state to ``commit.position`` and say what changed.
+def evolve(state: State, commit: facts.Commit, changes: Changes | None = None) -> Changes:
+    """Bring the state to ``commit.position`` and say what changed, in ``changes`` together with what is in it already.
 
     Raises Damaged only for a fact of a type that this version does not know, before anything was changed.
     """
@@ -55,7 +60,10 @@ def evolve(state: State, commit: facts.Commit) -> Changes:
         if type(fact) not in _TABLE:
             raise Damaged(f"unknown fact {type(fact).__name__}", position=commit.position)
     state.begin(commit.position, commit.time_ms, commit.node)
-    changes = Changes(commit.position)
+    if changes is None:
+        changes = Changes(commit.position)
+    else:
+        changes.position = commit.position
     for fact in commit.facts:
         _TABLE[type(fact)](state, fact, changes)
     return changes

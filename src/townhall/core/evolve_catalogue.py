@@ -8,11 +8,11 @@ from townhall.core import Changes, facts
 from townhall.core.health import judge
 from townhall.core.state import DEFAULT_SETTINGS, Lease, Service, State
 from townhall.core.tally import settled
-from townhall.model.instance import CLEAR, Evidence, Instance, ServiceKey
+from townhall.model.instance import CLEAR, PROBED, Evidence, Instance, ServiceKey
 
 __all__ = [
-    "deregistered", "drain_cancelled", "drain_started", "maintenance_set", "override_set", "registered", "remove", "reported", "restate",
-    "service_deleted", "service_put",
+    "deregistered", "drain_cancelled", "drain_started", "maintenance_set", "note_node", "override_set", "registered", "remove", "reported",
+    "restate", "service_deleted", "service_put", "touch",
 ]  # fmt: skip
 
 
@@ -41,6 +41,9 @@ def _standing(
     """The instance as it stands after the fact, with values shared and all derived fields set."""
     wanted = fact.instance
     evidence = _evidence_on(lease, None if fact.fresh else before)
+    # Also when it leaves a node whose checks spoke for or against it.
+    if wanted.node or evidence.probe is not None or state.book.by_instance:
+        evidence = _normal(state.book.evidence(evidence, key, wanted.id, wanted.node))
     verdict, reason = judge(enabled=wanted.enabled, ready=wanted.ready, evidence=evidence)
     position, now_ms = state.position, state.time_ms
     incarnation, registered_at, since = position, now_ms, now_ms
@@ -77,14 +80,28 @@ def _evidence_on(lease: Lease | None, before: Instance | None) -> Evidence:
 
 def _normal(evidence: Evidence) -> Evidence:
     # Most instances have no evidence; they share one object, which also makes the usual case quick to recognise.
-    return CLEAR if evidence == CLEAR else evidence
+    if evidence == CLEAR:
+        return CLEAR
+    return PROBED if evidence == PROBED else evidence
 
 
 def restate(state: State, service: Service, before: Instance, evidence: Evidence, changes: Changes) -> None:
     """Give an instance other evidence and judge it anew. ``service`` must be for changing."""
     evidence = _normal(evidence)
-    if evidence == before.evidence:
-        return
+    if evidence != before.evidence:
+        _judge_anew(state, service, before, evidence, changes)
+
+
+def touch(state: State, key: ServiceKey, id: str, changes: Changes) -> None:  # noqa: A002 - the catalogue's word
+    """What checks or a node say of an instance changed: judge it anew. It counts as changed in any case."""
+    found = _find(state, key, id)
+    if found is not None:
+        service, before = found
+        evidence = _normal(state.book.evidence(before.evidence, key, id, before.node))
+        _judge_anew(state, service, before, evidence, changes)
+
+
+def _judge_anew(state: State, service: Service, before: Instance, evidence: Evidence, changes: Changes) -> None:
     verdict, reason = judge(enabled=before.enabled, ready=before.ready, evidence=evidence)
     after = replace(
         before,
@@ -103,6 +120,10 @@ def _changed(state: State, service: Service, before: Instance | None, after: Ins
     state.store(service, before, after)
     state.note_change(service, after.id)
     changes.services.add(service.key)
+    if after.node:
+        note_node(state, after.node, changes)
+    if before is not None and before.node and before.node != after.node:
+        note_node(state, before.node, changes)
     if before is None or before.callable != after.callable or before.tags != after.tags:
         _listing_changed(state, service.key, changes)
 
@@ -112,9 +133,25 @@ def _listing_changed(state: State, key: ServiceKey, changes: Changes) -> None:
     changes.listings.add(key.namespace)
 
 
+def note_node(state: State, name: str, changes: Changes) -> None:
+    """A node, or what is on it, changed."""
+    state.book.note_node(name, state.position)
+    changes.nodes.add(name)
+
+
 def remove(state: State, service: Service, before: Instance, changes: Changes, *, silent: bool) -> None:
-    """Take an instance out. ``silent``: nobody asked for it, so it counts against the floor for a while."""
+    """Take an instance out with its checks. ``silent``: nobody asked for it, so it counts against the floor for a
+    while.
+    """
+    book = state.book
+    for name in list(book.by_instance.get((service.key, before.id), ())) if book.by_instance else ():
+        book.drop(name)
+        book.checks_revision = state.position
+        changes.checks.add(name)
+        note_node(state, name[0], changes)
     state.store(service, before, None)
+    if before.node:
+        note_node(state, before.node, changes)
     if silent and not settled(before):
         service.tally.note_gone(before.id, state.time_ms)
         if before.lease:

@@ -71,6 +71,8 @@ def session_opened(state: State, fact: facts.SessionOpened, changes: Changes) ->
         fact.data,
         state.position,
     )
+    state.sessions_revision = state.position
+    changes.sessions = True
     lease = state.lease_to_change(fact.lease) if fact.lease else None
     if lease is not None:
         if lease.sessions is None:
@@ -86,6 +88,8 @@ def session_closed(state: State, fact: facts.SessionClosed, changes: Changes) ->
     session = state.sessions.pop(fact.id, None)
     if session is None:
         return
+    state.sessions_revision = state.position
+    changes.sessions = True
     lease = state.lease_to_change(session.lease) if session.lease else None
     if lease is not None and lease.sessions is not None:
         lease.sessions.discard(session.id)

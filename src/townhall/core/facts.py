@@ -10,13 +10,15 @@ from __future__ import annotations
 import msgspec
 
 from townhall.model.access import Policy, Token
+from townhall.model.check import Check, CheckStatus, Node
 from townhall.model.instance import Instance, ServiceKey, ServiceSettings, Verdict
 from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
 
 __all__ = [
-    "AccessEnabled", "Commit", "Deregistered", "DrainCancelled", "DrainStarted", "Fact", "HoldReleased", "KeyDeleted", "KeyPut",
-    "KeysWritten", "LeaseConnectionChanged", "LeaseEnded", "LeaseGranted", "LeaseLapsed", "LeaseRecovered", "LeasesTakenOver",
-    "MaintenanceSet", "OverrideSet", "PolicyDeleted", "PolicyPut", "Registered", "Reported", "ServiceDeleted", "ServicePut",
+    "AccessEnabled", "CheckChanged", "CheckDeleted", "CheckPut", "Commit", "Deregistered", "DrainCancelled",
+    "DrainStarted", "Fact", "HoldReleased", "KeyDeleted", "KeyPut", "KeysWritten", "LeaseConnectionChanged",
+    "LeaseEnded", "LeaseGranted", "LeaseLapsed", "LeaseRecovered", "LeasesTakenOver", "MaintenanceSet", "NodeDeleted",
+    "NodePut", "OverrideSet", "PolicyDeleted", "PolicyPut", "Registered", "Reported", "ServiceDeleted", "ServicePut",
     "SessionClosed", "SessionOpened", "SpaceCompacted", "TokenDeleted", "TokenPut",
 ]  # fmt: skip
 
@@ -224,11 +226,45 @@ class PolicyDeleted(msgspec.Struct, frozen=True, array_like=True, tag=34):
     name: str
 
 
+class NodePut(msgspec.Struct, frozen=True, array_like=True, tag=40):
+    """A node stands with this definition. ``evolve`` sets its revisions."""
+
+    node: Node
+
+
+class NodeDeleted(msgspec.Struct, frozen=True, array_like=True, tag=41):
+    """A node was forgotten: its checks and its instances go with it."""
+
+    name: str
+
+
+class CheckPut(msgspec.Struct, frozen=True, array_like=True, tag=42):
+    """A check stands with this definition and status. ``evolve`` sets its revisions and since when."""
+
+    check: Check
+
+
+class CheckDeleted(msgspec.Struct, frozen=True, array_like=True, tag=43):
+    """A check was forgotten."""
+
+    node: str
+    id: str
+
+
+class CheckChanged(msgspec.Struct, frozen=True, array_like=True, tag=44):
+    """A check says something else."""
+
+    node: str
+    id: str
+    status: CheckStatus
+    output: str = ""
+
+
 Fact = (
     Registered | Deregistered | OverrideSet | MaintenanceSet | DrainStarted | DrainCancelled | Reported | ServicePut
     | ServiceDeleted | LeaseGranted | LeaseEnded | LeaseLapsed | LeaseRecovered | LeaseConnectionChanged | HoldReleased
     | LeasesTakenOver | KeysWritten | SpaceCompacted | SessionOpened | SessionClosed | AccessEnabled | TokenPut
-    | TokenDeleted | PolicyPut | PolicyDeleted
+    | TokenDeleted | PolicyPut | PolicyDeleted | NodePut | NodeDeleted | CheckPut | CheckDeleted | CheckChanged
 )  # fmt: skip
 
 

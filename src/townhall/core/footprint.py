@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from townhall.core import EVERYTHING, Footprint, Shared, commands, decide_keys
+from townhall.core import EVERYTHING, Footprint, Shared, commands, decide_checks, decide_keys
 from townhall.core.commands import Register
 from townhall.core.decide_register import same_incarnation
 from townhall.core.state import State
@@ -26,9 +26,10 @@ def footprint(command: commands.Command, state: State) -> Footprint:
 def _register(state: State, command: Register) -> Footprint:
     service = state.services.get(command.key)
     existing = service.instances.get(command.id) if service is not None else None
-    if existing is None and not command.lease:  # nearly always
+    if existing is None and not command.lease and not command.checks:  # nearly always
         return frozenset(((command.key, command.id),))
     claims: set[object] = {(command.key, command.id)}
+    claims.update(("check", put.node, put.id) for put in command.checks)
     if command.lease:
         claims.add(_relied_on(state, command.lease))
     if existing is not None and existing.lease:
@@ -120,4 +121,9 @@ _TABLE: Mapping[type, Callable[[State, Any], Footprint]] = {
     commands.DeleteToken: _alone,
     commands.PutPolicy: _alone,
     commands.DeletePolicy: _alone,
+    commands.PutNode: decide_checks.node_footprint,
+    commands.DeleteNode: _alone,
+    commands.PutCheck: decide_checks.put_check_footprint,
+    commands.DeleteCheck: decide_checks.check_footprint,
+    commands.SetCheck: decide_checks.check_footprint,
 }

@@ -131,6 +131,15 @@ def _names(changes: Changes) -> Iterator[Hashable]:
         yield ("lease", lease_id)
     if changes.access:
         yield ("access", "")
+    if changes.sessions:
+        yield ("sessions", "")
+    if changes.nodes:
+        for node in sorted(changes.nodes):
+            yield ("node", node)
+    if changes.node_list:
+        yield ("nodes", "")
+    if changes.checks:
+        yield ("checks", "")
 
 
 Name = TypeVar("Name", bound=Hashable)

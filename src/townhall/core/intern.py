@@ -73,7 +73,7 @@ class Interner:
         known, text = self._texts.get, self.text
         address, protocol, claim, origin = value.address, value.protocol, value.claim, value.origin
         region, zone, cluster, node = value.region, value.zone, value.cluster, value.node
-        ports, weight = value.ports, value.weight
+        ports, weight, extra = value.ports, value.weight, value.extra
         return replace(
             value,
             address=known(address) or text(address),
@@ -88,4 +88,5 @@ class Interner:
             protocol=known(protocol) or text(protocol),
             origin=origin and (known(origin) or text(origin)),
             node=node and (known(node) or text(node)),
+            extra=self.pairs(extra) if extra else _EMPTY,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from townhall.core.check_index import CheckIndex
 from townhall.core.health import judge
 from townhall.core.state import Lease, Service, State
 from townhall.core.tally import Tally
@@ -36,6 +37,7 @@ def check(state: State) -> None:
     assert list(state.silent) == list(dict.fromkeys(state.silent))
     assert set(state.silent) == {lease.id for lease in state.leases.values() if lease.silent}
     _check_sessions(state)
+    _check_book(state)
     for name, space in state.spaces.items():
         assert space.name == name
         space.check()
@@ -96,6 +98,7 @@ def _check_instance(state: State, service: Service, instance: Instance) -> None:
     assert verdict == (instance.verdict, instance.reason)
     silent = evidence.lapsed_at or evidence.disconnected_at
     assert not evidence.held or silent
+    assert state.book.evidence(evidence, instance.key, instance.id, instance.node) == evidence, "checks say otherwise"
     if not instance.lease:
         assert not silent
         return
@@ -145,3 +148,24 @@ def _check_sessions(state: State) -> None:
         for kv in space.range(b"\0", b"\0")[0]:
             if kv.lease:
                 assert (name, kv.key) in (state.leases[kv.lease].keys or ())
+
+
+def _check_book(state: State) -> None:
+    book, again = state.book, CheckIndex()
+    for name, node in book.nodes.items():
+        assert node.name == name
+        assert 0 < node.created <= node.revision <= book.nodes_revision <= state.position
+    for key, service in state.services.items():
+        for id_, instance in service.instances.items():
+            if instance.node:
+                again.join(instance.node, (key, id_))
+    for pair, check in book.checks.items():
+        assert (check.node, check.id) == pair
+        assert 0 < check.created <= check.revision <= book.checks_revision <= state.position
+        assert check.since <= state.time_ms
+        assert check.key is not None or not check.instance
+        assert check.key is None or check.instance in state.services[check.key].instances
+        again.put(check)
+        assert book.node_revisions[check.node] >= check.revision
+    for index in ("by_node", "node_level", "by_instance", "instances", "overdue"):
+        assert getattr(book, index) == getattr(again, index), index

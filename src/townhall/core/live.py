@@ -27,6 +27,13 @@ class Live(Protocol):
         """Unix milliseconds at which a lease lapses unless it is renewed; None when unknown."""
         ...
 
+    def check_heartbeat(self, node: str, id: str) -> bool:  # noqa: A002 - the catalogue's word
+        """The process behind a TTL check gave a sign of life: its deadline moves. False when it is no TTL check, or
+        none that stands. A heartbeat that changes the status or the output needs a ``SetCheck`` as well, which moves
+        the deadline by itself.
+        """
+        ...
+
     def report(self, reporter: str, target: tuple[str, str, str, str], kind: str, count: int) -> bool:
         """Count failed calls to an instance (namespace, group, service, id); True when the instance is known."""
         ...

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
 
 import msgspec
 
-from townhall.core import Rules, query_keys
+from townhall.core import Rules, query_checks, query_keys
 from townhall.core.access import allowed, allowed_range, key_name, refuse, service_name
-from townhall.core.commands import RangeResult
+from townhall.core.commands import RangeResult, RecoverLease
 from townhall.core.floor import known_count, needed_count
+from townhall.core.rights import check as check_rights
 from townhall.core.rights import space_end
 from townhall.core.state import DEFAULT_SETTINGS, Lease, Service, Session, State
 from townhall.core.tally import Tally, settled
 from townhall.model.access import Actor, Level, Policy, Resource, Token
-from townhall.model.errors import Compacted, LeaseNotFound, NotFound
+from townhall.model.check import Check, CheckStatus, Node
+from townhall.model.errors import Compacted, LeaseNotFound, NotFound, Unauthenticated
 from townhall.model.instance import Instance, ServiceKey, ServiceSettings
 from townhall.model.keys import KeyEvent, KeyValue
 
@@ -92,6 +94,30 @@ class Reader:
         """Raise Denied, or Unauthenticated for an actor without token, unless the actor has this right."""
         if not self.may(resource, level, name):
             refuse(self.actor, resource, level, name)
+
+    def require_token(self) -> None:
+        """Raise Unauthenticated for an actor without a token where one is needed.
+
+        For lists: they leave out what may not be seen, and to such an actor would look empty.
+        """
+        if not self._free and not self.actor.token_id and not self.actor.rules:
+            raise Unauthenticated("a token is needed", advice="present a token")
+
+    def require_renewal(self, leases: Iterable[int]) -> None:
+        """Raise Denied, or Unauthenticated, unless the actor may write all that hangs on these leases.
+
+        A renewal is no command, yet it keeps instances callable and locks held: the same right as to recover a lease.
+        """
+        if not self._free:
+            for id_ in leases:
+                check_rights(self.state, RecoverLease(id=id_), self.actor)
+
+    def require_range(self, space: str, start: bytes, end: bytes) -> None:
+        """Raise Denied, or Unauthenticated, unless the actor may read every key of ``[start, end)``: for what is
+        concluded from a range as a whole, such as that nobody holds a lock.
+        """
+        if not self._sees_all(space, start, end):
+            refuse(self.actor, Resource.KEY, Level.READ, key_name(space, start))
 
     def _read(self, key: ServiceKey) -> Service | None:
         if not self._free:
@@ -184,6 +210,11 @@ class Reader:
             for service in found
         ]
 
+    def namesakes(self, key: ServiceKey) -> list[ServiceKey]:
+        """Keys of services whose names are this one (in lower case) but for capitals. It says nothing but that."""
+        found = self.state.folded.get(key)
+        return [] if found is None else sorted(found)
+
     def listing_revision(self, namespace: str = "") -> int:
         """Position of the last change of the list of services: which there are, their counts, tags or metadata."""
         return self.state.listings.get(namespace, self.state.listing_floor)
@@ -239,6 +270,70 @@ class Reader:
         engaged = tally.held > 0 or (needed > 0 and tally.callable <= needed)
         return FloorStatus(ratio, known, tally.callable, tally.silent, tally.held, engaged, needed)
 
+    # --- nodes and checks --------------------------------------------------------------------------------------------
+
+    def node(self, name: str) -> Node:
+        """One node. Raises NotFound."""
+        self.require(Resource.NODE, Level.READ, name)
+        node = self.state.nodes.get(name)
+        if node is None:
+            raise NotFound(f"no node {name!r}", node=name)
+        return node
+
+    def nodes(self) -> Sequence[Node]:
+        """All nodes that the actor may see, by name."""
+        return query_checks.nodes(self)
+
+    def nodes_revision(self) -> int:
+        """Position of the last change of any node itself; 0 when there never was one."""
+        return self.state.book.nodes_revision
+
+    def node_revision(self, name: str) -> int:
+        """Position of the last change of a node, its checks or its instances, also after it went; 0 when it never was.
+
+        Instances that belong to no node (``node`` empty) are followed by ``listing_revision`` instead.
+        """
+        return self.state.book.node_revisions.get(name, self.state.book.node_floor)
+
+    def node_instances(self, name: str) -> list[Instance]:
+        """The instances on a node that the actor may see, by key and id."""
+        return query_checks.node_instances(self, name)
+
+    def node_place(self, name: str, id: str) -> ServiceKey | None:  # noqa: A002
+        """The service of the instance with this id on a node; None when there is none. It says nothing but that."""
+        place = self.state.book.places.get(name)
+        return None if place is None else place.get(id)
+
+    def check(self, node: str, id: str) -> Check:  # noqa: A002
+        """One check. Raises NotFound."""
+        return query_checks.check(self, node, id)
+
+    def checks_of_node(self, name: str) -> list[Check]:
+        """All checks of a node, its own and those of its instances, by id."""
+        return query_checks.visible(self, self.state.book.of_node(name))
+
+    def checks_about_node(self, name: str) -> list[Check]:
+        """The checks of a node as a whole, by id; they bear on each of its instances."""
+        return query_checks.visible(self, self.state.book.about_node(name))
+
+    def checks_of_instance(self, key: ServiceKey, id: str) -> list[Check]:  # noqa: A002
+        """The checks of an instance itself, by id."""
+        return query_checks.visible(self, self.state.book.of_instance(key, id))
+
+    def checks_of_service(self, key: ServiceKey) -> list[Check]:
+        """The checks of all instances of a service, by node and id."""
+        service = self._read(key)
+        return query_checks.of_service(self, service) if service is not None else []
+
+    def checks(self, status: CheckStatus | None = None) -> list[Check]:
+        """All checks, or those of one status, by node and id."""
+        every = self.state.checks.values()
+        return query_checks.visible(self, (check for check in every if status is None or check.status is status))
+
+    def checks_revision(self) -> int:
+        """Position of the last change of any check; 0 when there never was one."""
+        return self.state.book.checks_revision
+
     # --- leases and sessions -----------------------------------------------------------------------------------------
 
     def lease(self, id: int) -> Lease:  # noqa: A002
@@ -267,6 +362,10 @@ class Reader:
         """All sessions that the actor may see."""
         sessions = self.state.sessions.values()
         return [session for session in sessions if self.may(Resource.SESSION, Level.READ, session.node)]
+
+    def sessions_revision(self) -> int:
+        """Position of the last opening or closing of a session."""
+        return self.state.sessions_revision
 
     # --- keyspaces ---------------------------------------------------------------------------------------------------
 

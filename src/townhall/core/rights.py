@@ -36,6 +36,40 @@ def check(state: State, command: commands.Command, actor: Actor) -> None:
             refuse(actor, resource, level, name)
 
 
+def _register(state: State, command: commands.Register) -> Iterator[Need]:
+    """A registration may bring checks, which are its own, and may take away those of another under their names."""
+    yield Need(Resource.SERVICE, Level.WRITE, service_name(command.key))
+    for put in command.checks:
+        yield from _standing_check(state, put)
+
+
+def _node(state: State, command: commands.PutNode | commands.DeleteNode) -> Iterator[Need]:
+    yield Need(Resource.NODE, Level.WRITE, command.name)
+
+
+def _put_check(state: State, command: commands.PutCheck) -> Iterator[Need]:
+    if command.key is None:
+        yield Need(Resource.NODE, Level.WRITE, command.node)
+    else:
+        yield Need(Resource.SERVICE, Level.WRITE, service_name(command.key))
+    yield from _standing_check(state, command)
+
+
+def _standing_check(state: State, command: Any) -> Iterator[Need]:
+    """What the check is about that has this name now. An unknown one is a matter of its node."""
+    check = state.book.checks.get((command.node, command.id))
+    if check is not None and check.key is not None:
+        yield Need(Resource.SERVICE, Level.WRITE, service_name(check.key))
+    elif check is not None:
+        yield Need(Resource.NODE, Level.WRITE, command.node)
+
+
+def _check(state: State, command: Any) -> Iterator[Need]:
+    if (command.node, command.id) not in state.book.checks:
+        yield Need(Resource.NODE, Level.WRITE, command.node)
+    yield from _standing_check(state, command)
+
+
 def _service(state: State, command: Any) -> Iterator[Need]:
     yield Need(Resource.SERVICE, Level.WRITE, service_name(command.key))
 
@@ -101,7 +135,7 @@ def _transact(state: State, command: commands.Transact) -> Iterator[Need]:
 
 
 RIGHTS: Mapping[type, Callable[[State, Any], Iterator[Need]]] = {
-    commands.Register: _service,
+    commands.Register: _register,
     commands.Deregister: _service,
     commands.PatchInstance: _service,
     commands.SetOverride: _service,
@@ -127,4 +161,9 @@ RIGHTS: Mapping[type, Callable[[State, Any], Iterator[Need]]] = {
     commands.DeleteToken: _operator,
     commands.PutPolicy: _operator,
     commands.DeletePolicy: _operator,
+    commands.PutNode: _node,
+    commands.DeleteNode: _node,
+    commands.PutCheck: _put_check,
+    commands.DeleteCheck: _check,
+    commands.SetCheck: _check,
 }

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from townhall.core.check_index import CheckIndex
 from townhall.core.intern import Interner
 from townhall.core.tally import Tally
 from townhall.model import limits
 from townhall.model.access import Policy, Token
+from townhall.model.check import Check, Node
 from townhall.model.instance import Instance, ServiceKey, ServiceSettings
 from townhall.model.lease import LeaseKind, SessionBehavior
 
@@ -190,9 +192,9 @@ class State:
     """Everything the registry knows at one position of its journal."""
 
     __slots__ = (
-        "access_enabled", "ephemeral", "generation", "history", "instance_count", "interner", "leases", "listing_floor", "listings", "namespaces",
-        "policies", "position", "removed", "removed_floor", "secrets", "services", "sessions", "silent", "spaces", "stamp", "stamp_node",
-        "time_ms", "tokens",
+        "access_enabled", "book", "ephemeral", "folded", "generation", "history", "instance_count", "interner", "leases", "listing_floor", "listings",
+        "namespaces", "policies", "position", "removed", "removed_floor", "secrets", "services", "sessions", "sessions_revision", "silent", "spaces", "stamp",
+        "stamp_node", "time_ms", "tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -214,6 +216,8 @@ class State:
         self.removed_floor = 0
         """Services removed up to this position may be forgotten altogether."""
         self.namespaces: dict[str, set[ServiceKey]] = {}
+        self.folded: dict[ServiceKey, set[ServiceKey]] = {}
+        """Keys in lower case → services whose names have capitals: names in DNS have no case."""
         self.listings: OrderedDict[str, int] = OrderedDict()
         """Position of the last change of each namespace's list of services; "" for all namespaces."""
         self.listing_floor = 0
@@ -223,6 +227,11 @@ class State:
         self.silent: dict[int, None] = {}
         """Ids of the leases that are silent, in the order in which they fell silent."""
         self.sessions: dict[str, Session] = {}
+        self.sessions_revision = 0
+        """Position of the last opening or closing of a session."""
+
+        self.book = CheckIndex()
+        """Nodes and checks, and what belongs to what."""
 
         self.spaces: dict[str, Keyspace] = {}
 
@@ -231,6 +240,16 @@ class State:
         self.secrets: dict[bytes, str] = {}
         """Hash of a token's secret → the token's id."""
         self.policies: dict[str, Policy] = {}
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """Nodes by name."""
+        return self.book.nodes
+
+    @property
+    def checks(self) -> dict[tuple[str, str], Check]:
+        """Checks by (node, id)."""
+        return self.book.checks
 
     def begin(self, position: int, time_ms: int, node: str) -> None:
         """A commit is being applied: set position, time and stamp."""
@@ -289,6 +308,9 @@ class State:
             service.log_after = remembered.log_after
         self.services[key] = service
         self.namespaces.setdefault(key.namespace, set()).add(key)
+        small = key.name.lower()
+        if small != key.name:
+            self.folded.setdefault(key._replace(name=small), set()).add(key)
         return service
 
     def drop_service(self, service: Service) -> None:
@@ -299,6 +321,12 @@ class State:
         names.discard(key)
         if not names:
             del self.namespaces[key.namespace]
+        small = key._replace(name=key.name.lower())
+        others = self.folded.get(small)
+        if others is not None:
+            others.discard(key)
+            if not others:
+                del self.folded[small]
         self.removed[key] = RemovedService(service.revision, service.log_after, tuple(service.log))
         while len(self.removed) > limits.REMOVED_SERVICES_REMEMBERED_MAX:
             _, oldest = self.removed.popitem(last=False)
@@ -344,6 +372,10 @@ class State:
             before if before is not None and before.lease else None,
             after if after is not None and after.lease else None,
         )
+        if before is not None and before.node:
+            self.book.part(before.node, (before.key, before.id))
+        if after is not None and after.node:
+            self.book.join(after.node, (service.key, after.id))
         if before is not None and before.lease:
             self._leave_lease(before, after)
         if after is not None and after.lease:

@@ -148,5 +148,7 @@ def _fates(operations: Sequence[Operation]) -> tuple[set[bytes], list[tuple[byte
 def _claim(key: bytes, put: set[bytes], deleted: list[tuple[bytes, bytes]]) -> None:
     if key in put or any(within(key, start, end) for start, end in deleted):
         raise InvalidField(
-            "operations", f"key {key!r} is written more than once", advice="use one write per key and transaction"
+            "operations",
+            f"key {key.decode(errors='backslashreplace')!r} is written more than once",
+            advice="use one write per key and transaction",
         )

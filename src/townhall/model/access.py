@@ -16,6 +16,8 @@ class Resource(enum.StrEnum):
     KEY = "key"
     """Names are ``space/key``; the key's bytes are read as Latin-1, one character a byte."""
     SESSION = "session"
+    NODE = "node"
+    """Nodes by their name, and the checks of whole nodes."""
     AGENT = "agent"
     """Status, metrics, reload, maintenance of nodes."""
     OPERATOR = "operator"

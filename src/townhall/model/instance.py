@@ -17,6 +17,7 @@ __all__ = [
     "CLEAR",
     "DEFAULT_GROUP",
     "DEFAULT_NAMESPACE",
+    "PROBED",
     "Evidence",
     "Instance",
     "ServiceKey",
@@ -94,6 +95,8 @@ class Evidence(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defa
 
 
 CLEAR = Evidence()
+PROBED = Evidence(probe=Verdict.UP)
+"""All checks pass and nothing else is known; shared, as ``CLEAR`` is."""
 
 
 class Instance(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):
@@ -135,6 +138,8 @@ class Instance(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=T
     stamp: int = 0
     """Hybrid logical time of the last change; the node is ``stamp_node``."""
     stamp_node: str = ""
+    extra: dict[str, str] = {}
+    """What only one protocol needs to keep with the instance, under keys that begin with its name and a dot."""
 
     @property
     def ephemeral(self) -> bool:

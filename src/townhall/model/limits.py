@@ -94,6 +94,55 @@ REPORT_HOLD_MS: Final = 30_000
 REPORTERS_TRACKED_MAX: Final = 10_000
 """Instances with fresh reports that the hub remembers; the oldest is forgotten first."""
 
+# --- checks and nodes ------------------------------------------------------------------------------------------------
+
+CHECKS_COUNT_MAX: Final = 1_000_000
+"""About 1 KB each with a target and an output."""
+CHECKS_PER_INSTANCE_MAX: Final = 64
+"""Each is looked at when one of them changes; real services have one or two."""
+NODES_COUNT_MAX: Final = 100_000
+"""Ten times the largest Consul datacenter known."""
+CHECK_OUTPUT_SIZE_MAX: Final = 4_096
+"""Bytes kept of what a check says (Consul)."""
+CHECK_TARGET_SIZE_MAX: Final = 2_048
+"""A URL with its query."""
+CHECK_BODY_SIZE_MAX: Final = 16_384
+"""Of an HTTP check's request."""
+CHECK_INTERVAL_MIN_MS: Final = 1_000
+"""Consul's minimum; more often than a second is a load test."""
+CHECK_INTERVAL_DEFAULT_MS: Final = 10_000
+CHECK_TIMEOUT_DEFAULT_MS: Final = 10_000
+"""Consul's default for http, tcp, udp and grpc; never longer than the interval needs."""
+CHECK_TIMEOUT_MAX_MS: Final = 60_000
+CHECK_THRESHOLD_MAX: Final = 1_000
+"""Successes or failures in a row that a check may ask for."""
+DEREGISTER_CRITICAL_MIN_MS: Final = 60_000
+"""Consul's minimum of DeregisterCriticalServiceAfter: a restart of a machine should not cost its registrations."""
+DEREGISTER_CRITICAL_DEV_MIN_MS: Final = 1_000
+"""``--dev`` relaxes the minimum, and looks as often, so that a trial need not wait."""
+REAP_INTERVAL_MS: Final = 30_000
+"""How often checks that are critical for too long are looked for (Consul)."""
+REAPS_PER_TURN_MAX: Final = 100
+"""Deregistrations that one look may ask for."""
+PROBES_AT_ONCE_MAX: Final = 512
+"""Open connections of probes; ten thousand probes at 10 s intervals need a few dozen."""
+PROBE_READ_SIZE_MAX: Final = 65_536
+"""Read of an answer before its connection is closed; 4 KB of it are kept."""
+PROBE_HEAD_SIZE_MAX: Final = 32_768
+"""Header of an answer to a probe."""
+PROBE_REDIRECTS_MAX: Final = 5
+"""Within the same host and port; Go's client stops at 10."""
+PROBE_OUTPUT_INTERVAL_MS: Final = 300_000
+"""An output that changes while the status stays is written down this often (Consul's check_update_interval)."""
+DIALBACK_TIMEOUT_MS: Final = 2_000
+DIALBACKS_AT_ONCE_MAX: Final = 32
+DIALBACK_SPACING_MS: Final = 10
+"""Between two dials: a hundred a second cost about 2 % of a core."""
+DIALBACKS_WAITING_MAX: Final = 1_000
+"""Further registrations go without: a mass registration is not to become a scan."""
+DIALBACKS_REMEMBERED_MAX: Final = 1_000
+"""Instances that could not be reached, for ``status``."""
+
 # --- history, keys and transactions ------------------------------------------------------------------------------------
 
 SERVICE_LOG_COUNT_MAX: Final = 256
@@ -257,6 +306,60 @@ ANSWERS_CACHED_MAX: Final = 4_096
 """Rendered service answers and watch events kept, each shared by all who ask or watch."""
 ANSWER_CACHED_SIZE_MAX: Final = 1_048_576
 """A larger answer is rendered anew each time rather than kept."""
+
+# --- DNS ---------------------------------------------------------------------------------------------------------------
+
+DNS_QUERY_SIZE_MAX: Final = 4_096
+"""A query with every option has a few hundred bytes; a longer one is refused, and over TCP its connection closed."""
+DNS_QUERY_RECORDS_MAX: Final = 16
+"""Records that a query brings along: OPT, a signature, the SOA of a transfer."""
+DNS_UDP_SIZE_MIN: Final = 512
+"""What every client takes without EDNS (RFC 1035 §4.2.1)."""
+DNS_UDP_SIZE_MAX: Final = 4_096
+"""Largest UDP answer whatever the client says it takes (RFC 6891 §6.2.5); more goes over TCP."""
+DNS_TCP_SIZE_MAX: Final = 65_535
+"""What the length in front of a message can say (RFC 1035 §4.2.2)."""
+DNS_ANSWERS_UDP_MAX: Final = 3
+"""Answers without EDNS (Consul's ``udp_answer_limit``): clients that old choke on long lists."""
+DNS_ALIAS_DEPTH_MAX: Final = 3
+"""Names that lead on to names of our own, followed one after the other (Consul's recursion depth)."""
+DNS_REVERSE_INSTANCES_MAX: Final = 200_000
+"""Instances looked through for reverse names, about 0.1 s; a larger registry answers for its nodes alone."""
+DNS_REVERSE_INTERVAL_MS: Final = 2_000
+"""Between two look-throughs for reverse names."""
+DNS_TEXT_COUNT_MAX: Final = 64
+"""TXT records of one node: as many as Consul allows pairs of node metadata."""
+DNS_BURST_COUNT: Final = 64
+"""Datagrams answered in one turn of the loop, about 1 ms; then the other listeners get theirs."""
+DNS_RECEIVE_BUFFER_SIZE: Final = 4_194_304
+"""Asked of the kernel for datagrams that wait while the loop is busy; losses vanish with it (the kernel may cut it)."""
+DNS_CONNECTIONS_MAX: Final = 1_024
+"""TCP connections in all (BIND allows 150, Unbound 10 a thread)."""
+DNS_CONNECTIONS_PER_ADDRESS_MAX: Final = 256
+DNS_IDLE_TIMEOUT_MS: Final = 10_000
+"""A TCP connection without a query (RFC 7766 §6.2.3 asks for seconds; Unbound 30 s, Go's library 8 s)."""
+DNS_WRITE_BUFFER_SIZE_MAX: Final = 262_144
+"""Unsent bytes of one TCP connection; nothing further is read from it beyond."""
+DNS_ANSWERS_CACHED_MAX: Final = 20_000
+"""Queries whose rendered answers are kept, about 1 KB each; a thousand services asked in twenty forms."""
+DNS_CACHED_QUERY_SIZE_MAX: Final = 320
+"""Longer queries are not remembered by their bytes: the longest name with every usual option fits."""
+DNS_VARIANTS_COUNT: Final = 8
+"""Shufflings of one answer that are kept and served in turn."""
+DNS_VARIANT_USES_MAX: Final = 8
+"""How often each of them is served before it is shuffled anew, so that in the long run no instance is preferred."""
+DNS_FORWARDS_MAX: Final = 1_024
+"""Queries that wait for a recursor at the same time; more are answered with SERVFAIL."""
+DNS_RECURSOR_TIMEOUT_MS: Final = 2_000
+"""Wait for one recursor (Consul's ``recursor_timeout``); then the next one is asked."""
+DNS_RECURSORS_COUNT_MAX: Final = 8
+"""Recursors asked one after the other; clients give up after 5 to 30 s."""
+DNS_RATE_DEFAULT: Final = 200
+"""UDP answers a second to one foreign network (BIND's guides say 5 to 20 of one kind, for the open Internet)."""
+DNS_RATE_SLIP: Final = 2
+"""Each so many-th answer beyond the rate is a short truncated one, so that an honest client comes by TCP (BIND's slip)."""
+DNS_RATE_NETWORKS_MAX: Final = 65_536
+"""Networks that answers are counted for within one second; when full, counting begins anew."""
 
 # --- SDK ---------------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from model.naive_catalogue import DEFINITION, NaiveCatalogue, callable_, expecte
 from townhall.core import Rules, commands
 from townhall.core.codec import dump_state, load_state
 from townhall.core.state import State
+from townhall.model.check import CheckStatus
 from townhall.model.errors import TownhallError
 from townhall.model.instance import ServiceKey, ServiceSettings, Verdict
 from townhall.model.keys import Put, Transaction
@@ -34,6 +35,9 @@ explicit_leases = st.sampled_from((1, 2, 3))
 any_leases = st.one_of(explicit_leases, st.integers(1001, 1025))
 tags = st.sampled_from(((), ("v1",), ("v2", "v1")))
 pairs = st.sampled_from(({}, {"a": "1"}, {"a": "2", "b": "1"}))
+nodes = st.sampled_from(("m", "n"))
+check_ids = st.sampled_from(("c1", "c2", "c3"))
+statuses = st.sampled_from((CheckStatus.PASSING, CheckStatus.PASSING, CheckStatus.WARNING, CheckStatus.CRITICAL))
 
 
 class CatalogueMachine(RuleBasedStateMachine):
@@ -63,6 +67,7 @@ class CatalogueMachine(RuleBasedStateMachine):
         persistent=st.sampled_from((False, False, False, True)),
         flags=st.sampled_from(((True, True), (True, True), (False, True), (True, False))),
         ttl_ms=st.sampled_from((0, 0, 10, 5_000, 30_000)),
+        node=st.sampled_from(("", "", "m", "n")),
     )
     def register(self, flags: tuple[bool, bool], **fields: Any) -> None:
         self.both(commands.Register(address="127.0.0.1", port=80, enabled=flags[0], ready=flags[1], **fields))
@@ -110,6 +115,21 @@ class CatalogueMachine(RuleBasedStateMachine):
         record = self.model.instances.get((key, id_))
         incarnation = record["incarnation"] if record else 1
         self.both(commands.MarkReported(key=key, id=id_, incarnation=incarnation, report=report))
+
+    # --- checks
+
+    @rule(node=nodes, id_=check_ids, status=statuses, key=st.none() | busy_keys, instance=ids)
+    def put_check(self, node: str, id_: str, status: CheckStatus, key: ServiceKey | None, instance: str) -> None:
+        instance = instance if key is not None else ""
+        self.both(commands.PutCheck(node=node, id=id_, status=status, key=key, instance=instance))
+
+    @rule(node=nodes, id_=check_ids, status=statuses)
+    def set_check(self, node: str, id_: str, status: CheckStatus) -> None:
+        self.both(commands.SetCheck(node=node, id=id_, status=status))
+
+    @rule(node=nodes, id_=check_ids)
+    def delete_check(self, node: str, id_: str) -> None:
+        self.both(commands.DeleteCheck(node=node, id=id_))
 
     # --- services
 
@@ -233,6 +253,14 @@ class CatalogueMachine(RuleBasedStateMachine):
             assert service.callable == sum(map(callable_, records))
 
     @invariant()
+    def same_checks(self) -> None:
+        checks = self.world.state.checks
+        assert checks.keys() == self.model.checks.keys()
+        for name, record in self.model.checks.items():
+            check = checks[name]
+            assert (check.key, check.instance, check.status) == (record["key"], record["instance"], record["status"])
+
+    @invariant()
     def same_leases(self) -> None:
         leases = self.world.state.leases
         assert leases.keys() == self.model.leases.keys()
@@ -285,6 +313,8 @@ def contents(state: State) -> Any:
         state.stamp,
         dict(state.removed),
         state.ephemeral.gone,
+        dict(state.checks),
+        dict(state.book.node_revisions),
     )
 
 

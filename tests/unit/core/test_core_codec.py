@@ -14,6 +14,7 @@ from townhall.core import Commit, commands, facts
 from townhall.core.codec import FORMAT, decode_commit, dump_state, encode_commit, load_state
 from townhall.core.state import State
 from townhall.model.access import Level, Policy, Resource, Rule, Token
+from townhall.model.check import Check, CheckDefinition, CheckKind, CheckStatus, Node
 from townhall.model.errors import Damaged
 from townhall.model.instance import CLEAR, Evidence, Instance, ServiceKey, ServiceSettings, Verdict
 from townhall.model.keys import Put, Transaction
@@ -21,6 +22,9 @@ from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
 
 INSTANCE = Instance(
     key=WEB, id="a", address="127.0.0.1", ports={"admin": 81}, tags=("v1",), metadata={"k": "v"}, lease=7
+)
+DEFINITION = CheckDefinition(
+    kind=CheckKind.HTTP, interval_ms=1_000, target="http://127.0.0.1/", headers={"a": ("b", "c")}
 )
 ONE_OF_EACH = (
     facts.Registered(INSTANCE, True),
@@ -49,6 +53,11 @@ ONE_OF_EACH = (
     facts.TokenDeleted("t"),
     facts.PolicyPut(Policy("p", (Rule(Resource.KEY, Level.WRITE, "native/"),))),
     facts.PolicyDeleted("p"),
+    facts.NodePut(Node(name="n", id="u", address="127.0.0.1", tagged_addresses={"lan": "127.0.0.1"}, meta={"k": "v"})),
+    facts.NodeDeleted("n"),
+    facts.CheckPut(Check(node="n", id="c", key=WEB, instance="a", definition=DEFINITION)),
+    facts.CheckDeleted("n", "c"),
+    facts.CheckChanged("n", "c", CheckStatus.WARNING, "slow"),
 )
 
 
@@ -104,6 +113,14 @@ def full_world() -> World:
     for key in (b"k1", b"k2"):
         world.run(commands.Transact(space="native", transaction=Transaction(success=(Put(key, b"v", lease=8),))))
     world.run(commands.OpenSession(id="s1", node="n", ttl_ms=10_000))
+    world.run(commands.PutNode(name="m1", address="127.0.0.1", meta={"rack": "7"}))
+    world.register("c", key=ServiceKey("other", "g", "db"), node="m1", persistent=True, extra={"consul.kind": "x"})
+    world.run(
+        commands.PutCheck(
+            node="m1", id="c1", key=ServiceKey("other", "g", "db"), instance="c", status=CheckStatus.PASSING
+        )
+    )
+    world.run(commands.PutCheck(node="m1", id="alive", definition=DEFINITION, output="unknown"))
     world.run(commands.PutPolicy(name="p", rules=(Rule(Resource.SERVICE, Level.READ),)))
     world.run(commands.BootstrapAccess())
     return world
@@ -121,6 +138,9 @@ def test_a_snapshot_there_and_back():
     assert again.services[WEB].tally.gone is not None
     assert set(again.leases[8].keys or ()) == {("native", b"k1"), ("native", b"k2")}
     assert again.leases[again.sessions["s1"].lease].sessions == {"s1"}
+    assert again.nodes == world.state.nodes
+    assert again.checks == world.state.checks
+    assert again.book.node_revisions == world.state.book.node_revisions
     assert again.secrets == world.state.secrets
     assert again.access_enabled
 

@@ -53,6 +53,16 @@ def test_make_and_change_a_token():
         world.run(commands.PutToken(policies=("no such policy",)))
 
 
+def test_a_chosen_id():
+    world = World()
+    token, _ = world.run(commands.PutToken(new_id="mine"))
+    assert token.id == "mine"
+    with pytest.raises(AlreadyExists):
+        world.run(commands.PutToken(new_id="mine"))
+    with pytest.raises(InvalidField):
+        world.run(commands.PutToken(id="mine", new_id="other"))
+
+
 def test_a_chosen_secret():
     world = World()
     secret = "s" * limits.TOKEN_SECRET_SIZE_MIN

@@ -223,7 +223,22 @@ def test_lists_leave_out_what_the_actor_may_not_see():
     ):
         with pytest.raises(Denied):
             refused()
+    reader.require_token()
+    reader.require_range("native", b"mine/", b"mine0")
+    world.run(commands.GrantLease(id=8))
+    world.register("b", lease=8)
+    reader.require_renewal([7, 9])
+    for refused in (
+        lambda: reader.require_range("native", b"mine/", b"n"),
+        lambda: reader.require_renewal([8]),
+    ):
+        with pytest.raises(Denied):
+            refused()
     anonymous = Reader(world.state, Actor(restricted=True))
+    with pytest.raises(Unauthenticated):
+        anonymous.require_token()
+    with pytest.raises(Unauthenticated):
+        anonymous.require_renewal([9])
     with pytest.raises(Unauthenticated):
         anonymous.instances(WEB)
     with pytest.raises(Unauthenticated):

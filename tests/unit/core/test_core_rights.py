@@ -10,6 +10,7 @@ from core_world import WEB, World
 from townhall.core import Rules, commands
 from townhall.core.rights import RIGHTS, check, space_end
 from townhall.model.access import Actor, Level, Resource, Rule
+from townhall.model.check import CheckStatus
 from townhall.model.errors import Denied, TownhallError, Unauthenticated
 from townhall.model.instance import Verdict
 from townhall.model.keys import Compare, CompareTarget, Delete, Get, Put, Relation, Transaction
@@ -19,6 +20,7 @@ SERVICE = Rule(Resource.SERVICE, Level.WRITE, "default/default/web", prefix=Fals
 OPERATOR = Rule(Resource.OPERATOR, Level.WRITE)
 AGENT = Rule(Resource.AGENT, Level.WRITE)
 SESSION = Rule(Resource.SESSION, Level.WRITE, "node-1")
+NODE = Rule(Resource.NODE, Level.WRITE, "node-1", prefix=False)
 KEY = Rule(Resource.KEY, Level.WRITE, "native/k")
 NEEDS = (
     (commands.Register(key=WEB, id="a", address="127.0.0.1"), SERVICE),
@@ -46,6 +48,13 @@ NEEDS = (
     (commands.DeleteToken(id="t"), OPERATOR),
     (commands.PutPolicy(name="p", rules=()), OPERATOR),
     (commands.DeletePolicy(name="p"), OPERATOR),
+    (commands.PutNode(name="node-1"), NODE),
+    (commands.DeleteNode(name="node-1"), NODE),
+    (commands.PutCheck(node="node-1", id="c"), NODE),
+    (commands.PutCheck(node="node-1", id="d", key=WEB, instance="a"), SERVICE),
+    (commands.DeleteCheck(node="node-1", id="c"), NODE),
+    (commands.SetCheck(node="node-1", id="c", status=CheckStatus.PASSING), NODE),
+    (commands.SetCheck(node="node-1", id="mine", status=CheckStatus.PASSING), SERVICE),
 )
 
 
@@ -54,6 +63,7 @@ def world_on() -> World:
     world.run(commands.GrantLease(id=7))
     world.register("a", lease=7)
     world.run(commands.OpenSession(id="s1", node="node-1"))
+    world.run(commands.PutCheck(node="node-1", id="mine", key=WEB, instance="a"))
     world.run(commands.BootstrapAccess())
     return world
 

@@ -10,7 +10,7 @@ from townhall.model.access import Actor, Level, Resource, Rule, Token
 
 def test_levels_are_ordered_and_resources_have_stable_names() -> None:
     assert Level.DENY < Level.READ < Level.WRITE
-    assert [str(r) for r in Resource] == ["service", "key", "session", "agent", "operator"]
+    assert [str(r) for r in Resource] == ["service", "key", "session", "node", "agent", "operator"]
 
 
 def test_a_rule_covers_a_prefix_unless_told_otherwise() -> None:

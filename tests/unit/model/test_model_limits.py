@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from townhall.model import limits
+from townhall.ops.settings import Settings
 
 VALUES = {name: value for name, value in vars(limits).items() if name.isupper()}
 
@@ -24,3 +25,8 @@ def test_limits_that_bound_each_other_agree() -> None:
     assert limits.CLIENT_BACKOFF_MIN_MS < limits.CLIENT_BACKOFF_MAX_MS
     assert limits.CLIENT_EJECTION_MS < limits.CLIENT_EJECTION_MAX_MS
     assert 0 < limits.FLOOR_RATIO_DEFAULT <= 1
+
+
+def test_what_the_settings_take_as_their_defaults() -> None:
+    assert Settings().capacity.space_size_max == limits.SPACE_SIZE_DEFAULT_MAX
+    assert Settings().journal.snapshot_every_size == limits.SNAPSHOT_EVERY_SIZE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Callable
 
@@ -117,3 +118,43 @@ def test_any_text_is_accepted_unchanged_or_refused(value: str) -> None:
         assert accepted == value
         assert value.isprintable()
         assert value.encode("utf-8")
+
+
+def accepted(check: Callable[[], object]) -> object:
+    try:
+        return check()
+    except InvalidField as error:
+        return error.message
+
+
+OCTETS = st.one_of(st.integers(0, 260).map(str), st.sampled_from(["00", "01", "0", "255", "256", "", "1 ", "\u0661"]))
+
+
+@given(st.lists(OCTETS, min_size=3, max_size=5).map(".".join))
+def test_the_quick_look_at_an_ipv4_address_agrees_with_the_exact_one(value: str) -> None:
+    if names._IPV4.fullmatch(value):
+        ip = ipaddress.IPv4Address(value)
+        assert not ip.is_unspecified
+        assert not ip.is_multicast
+        assert str(ip) == value
+
+
+ODD = st.text(st.sampled_from("ab\x00\t\n\x7fé\u202e\ud800"), max_size=4)
+
+
+@given(st.lists(ODD, max_size=3), st.dictionaries(ODD, ODD, max_size=3))
+def test_the_quick_look_at_many_texts_agrees_with_the_one_at_each(tags: list[str], metadata: dict[str, str]) -> None:
+    quick = accepted(lambda: names.tags(tags)), accepted(lambda: names.metadata(metadata))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names, "_plain", lambda joined, size_max: False)
+        assert quick == (accepted(lambda: names.tags(tags)), accepted(lambda: names.metadata(metadata)))
+
+
+def test_the_quick_look_knows_the_limits_of_each_text() -> None:
+    names.tags(["a" * limits.TAG_SIZE_MAX, "b" * limits.TAG_SIZE_MAX])
+    names.metadata({"a" * limits.METADATA_KEY_SIZE_MAX: "b" * limits.METADATA_VALUE_SIZE_MAX, "c": "d"})
+    for bad in ({"a" * (limits.METADATA_KEY_SIZE_MAX + 1): ""}, {"a": "b" * (limits.METADATA_VALUE_SIZE_MAX + 1)}):
+        with pytest.raises(InvalidField):
+            names.metadata(bad)
+    with pytest.raises(InvalidField):
+        names.tags(["a" * (limits.TAG_SIZE_MAX + 1)])
