@@ -11,7 +11,7 @@ join), and a ``Decision.result`` that is ``core.Unsettled`` is settled with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from townhall.core import Command, Interest, Outcome
@@ -19,8 +19,9 @@ from townhall.core.live import Live, Subscriber
 from townhall.core.queries import Reader
 from townhall.model.access import Actor
 from townhall.model.errors import TownhallError
+from townhall.model.instance import Instance
 
-__all__ = ["Clock", "Done", "Hub", "Subscription", "Ticket"]
+__all__ = ["Clock", "Done", "Hub", "Observer", "Subscription", "Ticket"]
 
 Done = Callable[[Outcome | TownhallError], None]
 
@@ -92,4 +93,22 @@ class Hub(Protocol):
 
     def subscribe(self, subscriber: Subscriber, services: Sequence[tuple[str, str, str]]) -> Subscription:
         """Enter a watcher into the table of subscribers."""
+        ...
+
+
+class Observer(Protocol):
+    """Who follows checks and registrations beside the cursors: active probes. Called from the writer, so it must
+    return at once and raise nothing.
+    """
+
+    def checks_changed(self, names: Collection[tuple[str, str]]) -> None:
+        """These checks (node, id) were put, changed or deleted; the state has them already."""
+        ...
+
+    def registered(self, instance: Instance) -> None:
+        """A new incarnation was registered."""
+        ...
+
+    def counts(self) -> Mapping[str, object]:
+        """Counts and gauges for ``status``."""
         ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -96,7 +96,7 @@ class Cursors:
         self._ready: deque[Cursor] = deque()
         self._sliced = False
         """A slice is scheduled."""
-        self._views: dict[tuple[Interest, ...], Freshness] = {}
+        self._views: OrderedDict[tuple[Interest, ...], Freshness] = OrderedDict()
         self.count = 0
         self.wakes = 0
         self.wake_errors = 0

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING
 
 from townhall.core import Changes, Command, Ids, Interest, Outcome, Rules
 from townhall.core.access import resolve
-from townhall.core.commands import SetConnection, TakeOverLeases
+from townhall.core.commands import Registration, SetConnection, TakeOverLeases
 from townhall.core.live import Live, Subscriber
 from townhall.core.queries import Reader
 from townhall.hub.breaks import Breaks
+from townhall.hub.check_deadlines import CheckDeadlines
 from townhall.hub.clock import MachineClock
 from townhall.hub.cursors import Cursor, Cursors, Freshness
 from townhall.hub.expiry import Expiry
 from townhall.hub.ids import RandomIds
 from townhall.hub.recovery import Progress, Recovered, recover
 from townhall.hub.reports import Reports
-from townhall.hub.snapshots import Compactor, InlineCompactor, Snapshots
+from townhall.hub.snapshots import LAST_TIME_MAX_S, Compactor, InlineCompactor, Snapshots
 from townhall.hub.status import snapshot_of_status
 from townhall.hub.subscribers import Row, Subscribers
 from townhall.hub.writer import Setting, Writer
@@ -35,7 +36,7 @@ from townhall.model.instance import Instance, ServiceKey
 
 if TYPE_CHECKING:
     from townhall.engine import Engine
-    from townhall.hub import Clock, Done
+    from townhall.hub import Clock, Done, Observer
 
 __all__ = ["INTERNAL", "Hub", "HubOptions"]
 
@@ -61,6 +62,10 @@ class HubOptions:
     """Journal bytes between two snapshots."""
     report_hold_ms: int = limits.REPORT_HOLD_MS
     """How long callers' reports keep an instance out after the last one."""
+    deregister_critical_min_ms: int = limits.DEREGISTER_CRITICAL_MIN_MS
+    """A check that asks for its instance to be taken out must have been critical for so long, at least."""
+    reap_interval_ms: int = limits.REAP_INTERVAL_MS
+    """How often such checks are looked at."""
 
 
 class Hub:
@@ -90,6 +95,13 @@ class Hub:
             Setting(engine, state, clock, ids, options.rules, options.node), published=self._publish, heard=self._hear
         )
         self.expiry = Expiry(clock=clock, state=state, node=options.node, submit=self._submit_own)
+        self.check_deadlines = CheckDeadlines(
+            state=state, clock=clock, lease_time_ms=self.expiry.lease_time_ms, submit=self._submit_own
+        )
+        self.check_deadlines.minimum_ms = options.deregister_critical_min_ms
+        self.check_deadlines.reap_interval_ms = options.reap_interval_ms
+        self.observer: Observer | None = None
+        """Who else follows checks and registrations: the room of active probes."""
         self.breaks = Breaks(self.loop, self._submit_own)
         self.table = Subscribers(lambda key: self.cursors.touch([("drain", key)]))
         self.reports = Reports(
@@ -106,6 +118,8 @@ class Hub:
             commits_max=options.snapshot_every_commits,
             size_max=options.snapshot_every_size,
         )
+        # A process of its own for snapshots means a store that outlives this one: worth a snapshot at the end.
+        self._lasting = compactor is not None and not isinstance(compactor, InlineCompactor)
         self.live: Live = self
         self.ready = False
         """Started and not stopping."""
@@ -152,6 +166,7 @@ class Hub:
                     if instance.evidence.reported_at:
                         self.reports.adopt(instance)
         self.expiry.adopt(self.state.leases)
+        self.check_deadlines.adopt()
         if any(lease.owner != self.options.node for lease in self.state.leases.values()):
             await self._take_over()
         self.ready = True
@@ -177,6 +192,8 @@ class Hub:
         if self._task is not None:
             await self._task
             self._task = None
+            if self._lasting and self.writer.failure is None:
+                await self.snapshots.finish(InlineCompactor(self.engine, self.state, within_s=LAST_TIME_MAX_S))
         await self.snapshots.stop()
         self.engine.close()
 
@@ -185,6 +202,7 @@ class Hub:
         try:
             self.clock.now_ms()  # The clock must be read often, see ``clock``.
             self.expiry.tick()
+            self.check_deadlines.tick()
             self.reports.tick()
         except Exception:
             self.tick_errors += 1
@@ -207,7 +225,9 @@ class Hub:
 
     def authenticate(self, secret: str, address: str) -> Actor:
         """See ``hub.Hub``."""
-        return resolve(self.state, self.options.rules, secret=secret, address=address, now_ms=self.clock.now_ms())
+        # Only tokens end by time, so for the anonymous actor of most requests the clock need not be read.
+        now_ms = self.clock.now_ms() if secret else 0
+        return resolve(self.state, self.options.rules, secret=secret, address=address, now_ms=now_ms)
 
     def watch(self, interests: Sequence[Interest], wake: Callable[[], None]) -> Cursor:
         """See ``hub.Hub``."""
@@ -230,6 +250,10 @@ class Hub:
     def deadline(self, lease: int) -> int | None:
         """See ``core.live.Live``."""
         return self.expiry.deadline(lease)
+
+    def check_heartbeat(self, node: str, id: str) -> bool:  # noqa: A002 - the catalogue's word
+        """See ``core.live.Live``."""
+        return self.check_deadlines.heartbeat((node, id))
 
     def report(self, reporter: str, target: tuple[str, str, str, str], kind: str, count: int) -> bool:
         """See ``core.live.Live``."""
@@ -257,11 +281,18 @@ class Hub:
     def _publish(self, changes: Changes, commits: int, size: int) -> None:
         if changes.leases:
             self.expiry.follow(changes.leases)
+        if changes.checks:
+            self.check_deadlines.follow(changes.checks)
+            if self.observer is not None:
+                self.observer.checks_changed(changes.checks)
         self.cursors.publish(changes)
         self.snapshots.note(commits, size)
 
-    def _hear(self, lease: int) -> None:
-        self.expiry.renew((lease,))
+    def _hear(self, registration: Registration) -> None:
+        if not registration.fresh:
+            self.expiry.renew((registration.lease,))
+        elif self.observer is not None:
+            self.observer.registered(registration.instance)
 
     def _submit_own(self, command: Command, done: Done) -> None:
         self.writer.submit(command, INTERNAL, done)

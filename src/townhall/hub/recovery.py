@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from townhall.core import Changes
 from townhall.core.codec import decode_commit, load_state
 from townhall.core.evolve import evolve
 from townhall.core.state import State
@@ -21,6 +22,9 @@ _log = logging.getLogger(__name__)
 
 PROGRESS_EVERY_COUNT: Final = 50_000
 """Entries between two progress calls: about half a second."""
+
+_CHANGES_SPAN_COUNT: Final = 1_000
+"""Commits that share one account of what changed: cheap to make, small to keep."""
 
 Progress = Callable[[int, int], None]
 """Called with (entries replayed, entries to replay); must be quick."""
@@ -69,11 +73,14 @@ def recover(engine: Engine, *, progress: Progress | None = None) -> Recovered:
 
 def _replay(engine: Engine, state: State, expected: int, progress: Progress | None) -> tuple[int, int]:
     replayed = size = 0
+    changes = Changes(state.position)  # Nobody waits yet: what changed only has to go somewhere.
     for position, blob in engine.follow(state.position):
         if position != state.position + 1:
             raise Damaged(f"entry {position} follows {state.position}", position=state.position + 1)
-        evolve(state, decode_commit(blob, position))
+        evolve(state, decode_commit(blob, position), changes)
         replayed += 1
+        if replayed % _CHANGES_SPAN_COUNT == 0:
+            changes = Changes(position)
         size += len(blob)
         if progress is not None and replayed % PROGRESS_EVERY_COUNT == 0:
             progress(replayed, expected)

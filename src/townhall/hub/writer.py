@@ -83,12 +83,12 @@ class Writer:
     """Owner of the journal's tail and of the state. ``run`` is its task; everything else returns at once."""
 
     def __init__(
-        self, setting: Setting, *, published: Callable[[Changes, int, int], None], heard: Callable[[int], None]
+        self, setting: Setting, *, published: Callable[[Changes, int, int], None], heard: Callable[[Registration], None]
     ) -> None:
         """Two ports, called before the answers.
 
-        ``published(changes, commits, size)``: a group has evolved. ``heard(lease)``: an instance was registered again,
-        with or without a change, so its process is alive.
+        ``published(changes, commits, size)``: a group has evolved. ``heard(registration)``: an instance was
+        registered, for the first time or again, with or without a change, so its process is alive.
         """
         self.setting = setting
         self._published = published
@@ -249,18 +249,18 @@ class Writer:
 
     def _conclude(self, group: Group) -> None:
         state, node = self.setting.state, self.setting.node
-        total: Changes | None = None
+        # One picture of the whole group, so that each cursor is looked up once.
+        changes = Changes(state.position)
         answers: list[tuple[Done, Outcome | TownhallError]] = []
         position = state.position
         try:
             for (_, _, done), decision in group.members:
                 position += 1
-                changes = evolve(state, Commit(position, group.time_ms, node, decision.facts))
+                evolve(state, Commit(position, group.time_ms, node, decision.facts), changes)
                 result = decision.result
                 if isinstance(result, Unsettled):
                     result = result.settle(changes)
                 answers.append((done, Outcome(position, group.time_ms, decision.facts, result)))
-                total = changes if total is None else _merge(total, changes)
         except Exception:
             # The commit is durable but our picture of it is broken: stop writing, tell the rest that nobody knows.
             _log.critical("evolving position %d failed", position, exc_info=True)
@@ -269,8 +269,7 @@ class Writer:
         self.groups += 1
         self.commits += len(group.blobs)
         self.group_max = max(self.group_max, len(group.blobs))
-        if total is not None:
-            self._publish(total, len(group.blobs), sum(map(len, group.blobs)))
+        self._publish(changes, len(group.blobs), sum(map(len, group.blobs)))
         for done, result in answers:
             self._answer(done, result)
         if self.failure is not None:
@@ -323,22 +322,10 @@ class Writer:
 
     def _answer(self, done: Done, result: Outcome | TownhallError) -> None:
         try:
-            if isinstance(result, Outcome) and isinstance(result.result, Registration) and not result.result.fresh:
-                self._heard(result.result.lease)
+            if isinstance(result, Outcome) and isinstance(result.result, Registration):
+                self._heard(result.result)
             done(result)
         except Exception:
             # A closed connection, or a face that cannot render: that is its caller's loss and nobody else's.
             self.callback_errors += 1
             _log.exception("answering a command failed")
-
-
-def _merge(total: Changes, more: Changes) -> Changes:
-    """One picture of a whole group, so that each cursor is looked up once."""
-    total.position = more.position
-    total.services |= more.services
-    total.listings |= more.listings
-    total.keys += more.keys
-    total.leases |= more.leases
-    total.access |= more.access
-    total.revisions |= more.revisions
-    return total

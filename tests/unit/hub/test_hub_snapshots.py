@@ -10,6 +10,7 @@ import pytest
 from running_hub import WEB, Running, register, running, until
 
 from townhall.core.codec import load_state
+from townhall.core.state import State
 from townhall.engine.memory import MemoryEngine
 from townhall.hub import snapshots as module
 from townhall.hub.hub import HubOptions
@@ -167,3 +168,33 @@ def test_a_hub_writes_snapshots_by_itself_and_starts_from_them() -> None:
 
     running(body, engine, options)
     running(after, engine, options)
+
+
+def test_a_clean_stop_writes_a_last_snapshot_when_it_saves_a_long_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LAST_COMMITS_MIN", 5)
+
+    async def body(engine: MemoryEngine, compactor: FakeCompactor, snapshots: Snapshots) -> None:
+        await snapshots.finish(compactor)
+        assert compactor.calls == 0, "one commit is replayed sooner than a snapshot is written"
+        await fill(engine, 5)
+        compactor.error = TimeoutError()
+        await snapshots.finish(compactor)
+        assert (snapshots.position, snapshots.failures) == (0, 0), "too slow is not a failure"
+        compactor.error = OSError("no space")
+        await snapshots.finish(compactor)
+        assert (snapshots.position, snapshots.failures) == (0, 1)
+        compactor.error = None
+        await snapshots.finish(compactor)
+        assert (snapshots.position, snapshots.saved) == (6, 1)
+
+    policy(body)
+
+
+def test_a_dump_that_takes_too_long_is_given_up() -> None:
+    async def main() -> None:
+        engine = MemoryEngine()
+        engine.open()
+        with pytest.raises(TimeoutError):
+            await InlineCompactor(engine, State(), within_s=-1).compact()
+
+    asyncio.run(main())

@@ -355,10 +355,10 @@ def test_a_conflict_without_news_is_a_broken_engine(caplog: pytest.LogCaptureFix
 def test_a_bug_in_evolving_ends_writing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     evolve = module.evolve
 
-    def broken(state: object, commit: Commit) -> object:
+    def broken(state: object, commit: Commit, changes: object) -> object:
         if commit.position == 2:
             raise ZeroDivisionError("a bug")
-        return evolve(state, commit)  # type: ignore[arg-type]
+        return evolve(state, commit, changes)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "evolve", broken)
 
