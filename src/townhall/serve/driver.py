@@ -100,7 +100,7 @@ class Driver:
         if fixed is not None:
             self.respond(peer, plan, None, fixed)
             return
-        rendered = self.replies.find(plan)
+        rendered = self.replies.find(plan) if plan.key is not None else None
         if rendered is not None and (not plan.secret or self.known(plan, peer)):
             self.counters.cached += 1
             peer.finish(self.replies.wire(rendered, plan, last=peer.ends))
@@ -150,10 +150,10 @@ class Driver:
     def respond(self, peer: Connection, plan: Plan, request: Request | None, reply: Reply) -> None:
         """Send a complete answer."""
         try:
-            rendered = self.replies.render(reply, plan)
+            data = self.replies.answer(reply, plan, last=peer.ends)
         except Exception as error:
-            rendered = self.replies.render(self.refusal(error, request), plan)
-        peer.finish(self.replies.wire(rendered, plan, last=peer.ends))
+            data = self.replies.answer(self.refusal(error, request), plan, last=peer.ends)
+        peer.finish(data)
 
     def refuse(self, error: TownhallError) -> bytes:
         """The answer to something that could not even be read; the connection ends after it."""

@@ -5,13 +5,15 @@ the fields. Both must agree that a head is valid. A parser lives for one head on
 no state of it outlives a message, and a parked connection holds none.
 
 A client sends the same bytes again and again, so plans are remembered by them. Nothing in a plan depends on anything
-but those bytes and the face's tables, which are fixed.
+but those bytes and the face's tables, which are fixed. Many clients differ only in the target, or ask for another one
+each time; so what was found in the fields is remembered as well, by method and bytes of the fields, and a plain target
+before known fields is all that is read of such a head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httptools
 
@@ -27,6 +29,7 @@ from townhall.wire.http1 import (
     check_host,
     decode_path,
     parse_query,
+    plain_line,
     refusal,
     split_target,
 )
@@ -38,6 +41,19 @@ __all__ = ["Heads", "Plan"]
 
 _UNROUTED_BODY_SIZE_MAX = 65_536
 """What is read of the body of a request that leads nowhere, so that its connection can go on."""
+_FIELDS_MEMO_COUNT_MAX: Final = 4_096
+"""Header sections remembered: they differ by the client, its tokens and the length of the body."""
+
+
+class _Fields(NamedTuple):
+    """What the fields of a head say."""
+
+    headers: dict[str, str]
+    length: int
+    old: bool
+    gzip: bool
+    keep_alive: bool
+    expects_continue: bool
 
 
 class Plan:
@@ -107,6 +123,7 @@ class Heads:
         self.young: dict[bytes, Plan] = {}
         """Read by the connection's shortest path, too."""
         self._old: dict[bytes, Plan] = {}
+        self._fields: dict[tuple[bytes, bytes], _Fields] = {}
         self._half = max(options.head_memo_count_max // 2, 1)
         self._methods = tuple(sorted({route.method for route in face.routes} | {"HEAD", "OPTIONS"}))
 
@@ -127,6 +144,21 @@ class Heads:
         return plan
 
     def _read(self, raw: bytes) -> Plan:
+        line = plain_line(raw, target_size_max=self.options.target_size_max)
+        if line is None:
+            return self._read_anew(raw)[0]
+        method, target, rest = line
+        fields = self._fields.get((method, rest))
+        if fields is not None:
+            return self._build(method.decode("ascii"), target, fields)
+        plan, fields = self._read_anew(raw)
+        if len(rest) <= HEAD_MEMO_SIZE_MAX:
+            if len(self._fields) >= _FIELDS_MEMO_COUNT_MAX:
+                self._fields.clear()
+            self._fields[method, rest] = fields
+        return plan
+
+    def _read_anew(self, raw: bytes) -> tuple[Plan, _Fields]:
         check_head(raw, count_max=self.options.header_count_max)
         sink = _Sink()
         parser = httptools.HttpRequestParser(sink)
@@ -147,28 +179,35 @@ class Heads:
         if len(sink.url) > self.options.target_size_max:
             raise refusal(414, "the request target is too long", limit=self.options.target_size_max)
         check_host(sink.fields, required=not old)
-        return self._build(parser.get_method().decode("ascii"), sink, old=old, length=length)
-
-    def _build(self, method: str, sink: _Sink, *, old: bool, length: int) -> Plan:
-        raw_path, raw_query = split_target(method, sink.url)
+        method = parser.get_method().decode("ascii")
+        # The target comes first: what is wrong with it is told rather than what is wrong with the fields.
+        split_target(method, sink.url)
         headers = _join(sink.fields)
+        connection = {option.strip() for option in headers.get("connection", "").lower().split(",")}
+        fields = _Fields(
+            headers,
+            length,
+            old,
+            gzip=accepts_gzip(headers.get("accept-encoding", "")),
+            keep_alive="close" not in connection and (not old or "keep-alive" in connection),
+            expects_continue=_expects_continue(headers, old=old),
+        )
+        return self._build(method, sink.url, fields), fields
+
+    def _build(self, method: str, target: bytes, fields: _Fields) -> Plan:
+        raw_path, raw_query = split_target(method, target)
         plan = Plan()
         plan.method = method
-        plan.query = parse_query(raw_query)
-        plan.headers = headers
-        plan.length = length
-        plan.old = old
-        plan.gzip = accepts_gzip(headers.get("accept-encoding", ""))
-        connection = {option.strip() for option in headers.get("connection", "").lower().split(",")}
-        plan.keep_alive = "close" not in connection and (not old or "keep-alive" in connection)
-        plan.expects_continue = _expects_continue(headers, old=old)
+        plan.query = parse_query(raw_query) if raw_query else {}
+        headers, length, plan.old, plan.gzip, plan.keep_alive, plan.expects_continue = fields
+        plan.headers, plan.length = headers, length
         plan.rendered = None
         plan.key = None
         plan.secret = ""
         self._route(plan, raw_path)
         if plan.fixed is None and method == "GET" and length == 0:
             plan.key = (
-                sink.url, plan.secret, plan.gzip, headers.get("accept", ""), headers.get("if-none-match", ""),
+                target, plan.secret, plan.gzip, headers.get("accept", ""), headers.get("if-none-match", ""),
             )  # fmt: skip
         return plan
 

@@ -188,6 +188,10 @@ class Connection(Timed, asyncio.Protocol):
             # We may be within the writer's round of answers: what is pipelined takes its turn after the others'.
             self._flush()
             self._take_turn()
+        elif self._state == HEAD:
+            # What ``proceed`` does when nothing is there to be taken.
+            self._flush()
+            self._settle()
         else:
             self.proceed()
 
@@ -268,14 +272,14 @@ class Connection(Timed, asyncio.Protocol):
             if raw is None:
                 return False
             self._begin(self._driver.heads.plan(raw))
-            return True
+            return self._reader.size > 0 or self._state != HEAD
         body = self._reader.body()
         if body is None:
             return False
         self._state = HEAD
         assert self._plan is not None
         self._driver.execute(self, self._plan, body)
-        return True
+        return self._reader.size > 0
 
     def _begin(self, plan: Plan) -> None:
         self._begun = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections import OrderedDict
 from email.utils import formatdate
 from typing import Final
 
@@ -78,7 +79,7 @@ class Replies:
     def __init__(self, options: HttpOptions, counters: Counters) -> None:
         self._options = options
         self._counters = counters
-        self._kept: dict[tuple[object, ...], Rendered] = {}
+        self._kept: OrderedDict[tuple[object, ...], Rendered] = OrderedDict()
         self._kept_size = 0
         self._tops: dict[tuple[int, bytes], bytes] = {}
         self._second = 0
@@ -123,6 +124,14 @@ class Replies:
             self._keep(rendered, reply.view, plan)
         return rendered
 
+    def answer(self, reply: Reply, plan: Plan, *, last: bool) -> bytes:
+        """``render``, then ``wire``; nothing is kept of what may not be remembered. Raises ``ValueError`` as ``render``."""
+        if reply.view is not None or plan.old or last or plan.method == "HEAD":
+            return self.wire(self.render(reply, plan), plan, last=last)
+        top, body = self._top_and_body(reply, plan)
+        self._counters.answered(reply.status)
+        return b"%b%b\r\n%b" % (top, self.date, body)
+
     def wire(self, rendered: Rendered, plan: Plan, *, last: bool) -> bytes:
         """The whole answer; ``last`` says that the connection ends after it. Counted here, once an answer."""
         self._counters.answered(rendered.status)
@@ -151,16 +160,20 @@ class Replies:
         return b"".join((top, coding, self.date, _CLOSE if last or plan.old else b"", b"\r\n"))
 
     def _assemble(self, reply: Reply, plan: Plan) -> Rendered:
+        top, body = self._top_and_body(reply, plan)
+        return Rendered(reply.status, top, body)
+
+    def _top_and_body(self, reply: Reply, plan: Plan) -> tuple[bytes, bytes]:
         status = reply.status
         body = reply.body
         if status in _BODYLESS:
-            return Rendered(status, render_head(status, reply.headers), b"")
+            return render_head(status, reply.headers), b""
         top = self._top(status, reply.content_type if body else b"")
         if reply.headers:
             top += render_fields(reply.headers)
         if len(body) >= self._options.gzip_size_min and reply.content_type.startswith(_COMPRESSIBLE):
             top, body = _compress(top, body, reply, wanted=plan.gzip)
-        return Rendered(status, b"%bContent-Length: %d\r\n" % (top, len(body)), body)
+        return b"%bContent-Length: %d\r\n" % (top, len(body)), body
 
     def _top(self, status: int, content_type: bytes) -> bytes:
         """Status line and Content-Type; the few that there are are kept."""
@@ -188,8 +201,7 @@ class Replies:
             oldest = next(iter(self._kept.values()))
             if oldest.used and oldest.view.fresh:
                 oldest.used = False
-                del self._kept[oldest.key]
-                self._kept[oldest.key] = oldest
+                self._kept.move_to_end(oldest.key)
             else:
                 self._evict(oldest)
         rendered.view = view

@@ -58,13 +58,21 @@ def _load(options: TlsOptions) -> ssl.SSLContext:
     try:
         context.load_cert_chain(options.cert_file, options.key_file)
     except (OSError, ssl.SSLError) as error:
-        raise InvalidField(
-            "cert_file", f"{options.cert_file} and {options.key_file} cannot be used: {error}"
-        ) from error
+        files = " with ".join(dict.fromkeys((options.cert_file, options.key_file)))
+        raise InvalidField("cert_file", f"{files} cannot be used: {_reason(error)}") from error
     if options.client_ca_file:
         context.verify_mode = ssl.CERT_REQUIRED if options.client_required else ssl.CERT_OPTIONAL
         try:
             context.load_verify_locations(options.client_ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise InvalidField("client_ca_file", f"{options.client_ca_file} cannot be used: {error}") from error
+            raise InvalidField(
+                "client_ca_file", f"{options.client_ca_file} cannot be used: {_reason(error)}"
+            ) from error
     return context
+
+
+def _reason(error: OSError) -> str:
+    """OpenSSL says only "PEM lib" when a file lacks the certificate or the key that is looked for."""
+    if isinstance(error, ssl.SSLError) and "PEM lib" in str(error):
+        return "there is no certificate, or no private key, in PEM form"
+    return error.strerror or str(error)

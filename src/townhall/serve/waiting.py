@@ -60,10 +60,16 @@ class SubmitRun(Run):
         """Submit; without commands, render at once."""
         self._render = submit.render
         self.peer.run = self
-        if submit.commands:
+        commands = submit.commands
+        if len(commands) == 1:
+            self.driver.submit(commands[0], self.request.actor, self._decided)
+        elif commands:
             Commands(self.driver, submit, self.request.actor, self._rendered)
         else:
             self._rendered(())
+
+    def _decided(self, result: Outcome | TownhallError) -> None:
+        self._rendered((result,))
 
     def _rendered(self, results: Sequence[Outcome | TownhallError]) -> None:
         render, self._render = self._render, None

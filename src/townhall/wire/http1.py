@@ -21,7 +21,7 @@ from townhall.model.limits import CHUNK_LINE_SIZE_MAX
 
 __all__ = [
     "CHUNKED", "CONTINUE", "LAST_CHUNK", "ChunkDecoder", "accepts_gzip", "body_length", "check_head", "check_host",
-    "check_partial", "chunk", "decode_path", "decode_text", "parse_query", "refusal", "render_fields", "render_head", "split_target",
+    "check_partial", "chunk", "decode_path", "decode_text", "parse_query", "plain_line", "refusal", "render_fields", "render_head", "split_target",
 ]  # fmt: skip
 
 CHUNKED: Final = -1
@@ -34,6 +34,11 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELD = _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n"
 # The target is visible ASCII without '#': a fragment never belongs into a request (RFC 9112 §3.2).
 _HEAD: Final = re.compile(_TOKEN + rb" [!\"$-~]++ HTTP/([0-9]\.[0-9])\r\n(?:" + _FIELD + rb")*+\r\n")
+# A request line that every parser reads alike: a path of unreserved characters and common delimiters, perhaps a query.
+_PLAIN_LINE: Final = re.compile(
+    rb"([A-Z]++) (/[A-Za-z0-9\-._~%!$&'()*+,;=:@/]*+(?:\?[A-Za-z0-9\-._~%!$&'()*+,;=:@/?]*+)?) HTTP/1\.1\r\n"
+)
+_BREAKS: Final = re.compile(rb"[\r\n\0]")
 _TRAILERS: Final = re.compile(rb"(?:" + _FIELD + rb")*+\r\n")
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]++)(?:;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
 _CHUNK_DIGITS_MAX: Final = 8
@@ -77,6 +82,17 @@ def check_head(raw: bytes, *, count_max: int) -> None:
         raise refusal(505, f"HTTP version {match[1].decode()}", advice="use HTTP/1.1")
     if raw.count(b"\r\n") - 2 > count_max:
         raise refusal(431, "too many header fields", limit=count_max)
+
+
+def plain_line(raw: bytes, *, target_size_max: int) -> tuple[bytes, bytes, bytes] | None:
+    """Method, target and the rest of a whole head, if its request line is one of HTTP/1.1 about which there is no doubt.
+
+    None for any other head, good or bad. Whether the method and the rest are good is not looked at.
+    """
+    match = _PLAIN_LINE.match(raw)
+    if match is None or len(match[2]) > target_size_max:
+        return None
+    return match[1], match[2], raw[match.end() :]
 
 
 def check_partial(raw: bytes, start: int) -> None:
@@ -211,7 +227,7 @@ def render_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Fields, each with its CRLF. Raises ``ValueError`` as ``render_head``."""
     lines = b""
     for name, value in fields:
-        if b"\n" in value or b"\r" in value or b"\0" in value or not name:
+        if not name or _BREAKS.search(value):
             raise ValueError(f"the answer's field {name!r} would break its head")
         lines += b"%b: %b\r\n" % (name, value)
     return lines

@@ -121,3 +121,53 @@ def test_views_keep_the_secret_to_themselves() -> None:
     assert "hash" not in repr(shown)
     (rule,) = policy_view(Policy("p", (Rule(Resource.KEY, Level.DENY, "x", False),))).rules
     assert rule == {"resource": "key", "level": "deny", "name": "x", "prefix": False}
+
+
+def limited(world: World, *rules: dict[str, str]) -> tuple[str, str]:
+    """Access control on: (a management token, one with these rules)."""
+    root = bootstrap(world)
+    world.send("PUT", "/access/policies/limited", {"rules": list(rules)}, x_townhall_token=root)
+    made = world.send("POST", "/access/tokens", {"policies": ["limited"]}, x_townhall_token=root)
+    return root, str(made.json["secret"])
+
+
+def test_a_renewal_takes_the_right_to_write_what_hangs_on_the_lease(world: World) -> None:
+    mine = world.register(service="web")["lease"]
+    other = world.register(service="db")["lease"]
+    _, secret = limited(world, {"resource": "service", "level": "write", "name": "default/default/web"})
+    assert world.send("PUT", f"/leases/{mine}", x_townhall_token=secret).status == 200
+    assert world.send("POST", "/renew", {"leases": [mine, "99"]}, x_townhall_token=secret).json["unknown"] == ["99"]
+    world.deadlines.clear()
+    assert world.send("PUT", f"/leases/{other}", x_townhall_token=secret).status == 403
+    assert world.send("POST", "/renew", {"leases": [mine, other]}, x_townhall_token=secret).status == 403
+    assert world.send("PUT", f"/leases/{mine}").status == 401
+    assert world.send("POST", "/renew", {"leases": [mine]}).status == 401
+    assert world.deadlines == {}
+
+
+def test_a_lock_that_may_not_be_read_does_not_look_free(world: World) -> None:
+    lease = world.send("POST", "/leases", {"kind": "keys"}).json["lease"]
+    world.send("POST", "/locks/build", {"lease": lease, "value": "me"})
+    world.send("POST", "/elections/boss", {"lease": lease, "value": "me"})
+    root, secret = limited(world, {"resource": "key", "level": "read", "name": "native/locks/build/"})
+    assert world.send("GET", "/locks/build", x_townhall_token=secret).json["holder"]["value"] == "me"
+    assert world.send("GET", "/locks/build").status == 401
+    for path in ("/locks/other", "/elections/boss", "/elections/boss?watch=1"):
+        assert world.send("GET", path, x_townhall_token=secret).status == 403
+        assert world.send("GET", path).status == 401
+    assert world.send("GET", "/elections/boss", x_townhall_token=root).json["holder"]["value"] == "me"
+
+
+def test_lists_ask_for_a_token_instead_of_looking_empty(world: World) -> None:
+    world.register()
+    _, secret = limited(world, {"resource": "service", "level": "read", "name": "default/other/"})
+    for path in ("/services", "/kv?prefix=a", "/kv?prefix=a&watch=1"):
+        assert world.send("GET", path).status == 401
+    assert world.send("GET", "/services", x_townhall_token=secret).json["services"] == []
+
+
+def test_acknowledging_takes_the_right_to_watch(world: World) -> None:
+    _, secret = limited(world, {"resource": "service", "level": "read", "name": "default/default/web"})
+    assert world.send("POST", "/watch/s1/ack", {"services": {"web": 1}}, x_townhall_token=secret).status == 404
+    assert world.send("POST", "/watch/s1/ack", {"services": {"db": 1}}, x_townhall_token=secret).status == 403
+    assert world.send("POST", "/watch/s1/ack", {"services": {"web": 1}}).status == 401

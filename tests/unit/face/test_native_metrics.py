@@ -6,7 +6,7 @@ from townhall.face.native.metrics import COUNTERS, exposition
 
 STATUS: dict[str, object] = {
     "node": 'n"1\\\n', "ready": True, "engine": "ok", "instances": 7, "commits": 12, "append_p50_us": 31.5,
-    "spaces": ["etcd"], "append_count": 3, "append_sum_us": 90, "append_buckets": [(10, 1), (100, 3)],
+    "spaces": ["etcd"], "append_count": 3, "append_sum_us": 90, "append_buckets": [(10, 1), (100, 3)], "floor": {"held": 2, "engaged": True},
 }  # fmt: skip
 SAMPLE = re.compile(r'([a-z_][a-z0-9_]*)(\{[a-z]+="[^\n]*"\})? (-?[0-9.e+-]+)')
 
@@ -38,6 +38,12 @@ def test_counters_gauges_labels_and_the_histogram() -> None:
     assert "townhall_append_duration_us_sum 90\n" in text
     assert r'townhall_info{engine="ok",node="n\"1\\\n",version="1.2.3"} 1' in text
     assert "spaces" not in text
+
+
+def test_the_removal_floor_is_shown_part_by_part() -> None:
+    text = exposition(STATUS, version="1.2.3").decode()
+    assert "townhall_floor_held 2\n" in text
+    assert "townhall_floor_engaged 1\n" in text
 
 
 def test_counters_are_described() -> None:

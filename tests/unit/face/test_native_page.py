@@ -45,3 +45,7 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere() -> None:
 def test_texts_are_escaped() -> None:
     shown = document(NativeFace("<b>").operations, '<script>"')
     assert "<script>" not in page(shown)
+
+
+def test_what_stands_between_backticks_is_code() -> None:
+    assert "<code>X-Townhall-Token</code>" in page(document(NativeFace("1").operations, "1"))

@@ -40,10 +40,12 @@ def test_every_error_becomes_a_problem(kind: type[TownhallError]) -> None:
 
 
 def test_statuses_of_the_families() -> None:
-    for kind in tree(errors.Misuse):
-        assert TABLE[kind][0] in (400, 413)
-    for kind in tree(errors.Unavailable):
-        assert TABLE[kind][0] in (503, 507)
+    # Only our own: other rooms derive kinds of theirs, and whichever test runs here may have imported them.
+    for kind in OURS:
+        if issubclass(kind, errors.Misuse):
+            assert TABLE[kind][0] in (400, 413)
+        elif issubclass(kind, errors.Unavailable):
+            assert TABLE[kind][0] in (503, 507)
 
 
 def test_an_unlisted_kind_takes_its_parents_row() -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 from native_world import World
 
+from townhall.face.native import NativeFace
 from townhall.face.native.registry import Registry
+from townhall.face.routing import Router
 
 
 @pytest.fixture
@@ -44,6 +46,7 @@ def test_metrics_are_at_both_places(world: World) -> None:
         answer = world.send("GET", target)
         assert answer.reply.content_type.startswith(b"text/plain; version=0.0.4")
         assert b"townhall_instances 0\n" in answer.body
+        assert b"townhall_floor_engaged 0\n" in answer.body
 
 
 def test_the_document_and_its_page(world: World) -> None:
@@ -60,6 +63,11 @@ def test_welcome_shows_how_to_try_it(world: World) -> None:
     assert "curl http://127.0.0.1:7501/api/v1/services/web/instances" in text
     assert "<" not in world.send("GET", "//", host='a"><script>').body.decode()
     assert world.send("GET", "//?x=1").status == 400
+    world.face = NativeFace("1.2.3", secure=True)
+    world.router = Router(world.face.routes)
+    text = world.send("GET", "//", host="127.0.0.1:7501").body.decode()
+    assert "curl https://127.0.0.1:7501/api/v1/services/web/instances" in text
+    assert "http://" not in text
 
 
 def test_document_and_page_are_made_when_asked_for() -> None:

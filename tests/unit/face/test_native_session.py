@@ -9,6 +9,7 @@ from townhall.core.commands import SetConnection
 from townhall.face import EndOfStream, Reply, Submit
 from townhall.face.native.session import Session
 from townhall.model import limits
+from townhall.model.access import Actor
 from townhall.model.errors import Denied
 
 
@@ -178,3 +179,16 @@ def test_leaving_and_heartbeat(world: World) -> None:
     assert stream.heartbeat == b"\n"
     assert stream.heartbeat_ms == limits.STREAM_HEARTBEAT_MS
     assert Session({}, world).closed(False) == []
+
+
+def test_a_session_renews_only_what_its_token_may_write(world: World) -> None:
+    lease = world.register()["lease"]
+    world.send("POST", "/access/bootstrap")
+    for line in ({"renew": [lease]}, {"attach": [lease]}):
+        duplex = world.session()
+        duplex.receive(world.reader(Actor(restricted=True)), json.dumps(hello()).encode() + b"\n")
+        with pytest.raises(EndOfStream) as refused:
+            duplex.receive(world.reader(Actor(restricted=True)), json.dumps(line).encode() + b"\n")
+        assert json.loads(refused.value.data)["error"]["code"] == "unauthenticated"
+        assert duplex.closed(False) == []
+    assert world.deadlines == {}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from serve_support import FakeFace, get
 
 from townhall.model.errors import Misuse, Unauthenticated
@@ -155,3 +157,51 @@ def test_plans_are_remembered_by_their_bytes_and_the_memory_is_bounded() -> None
     assert reading.young is young
     large = get("/hello", "X: " + "y" * HEAD_MEMO_SIZE_MAX)
     assert reading.plan(large) is not reading.plan(large)
+
+
+FIELDS = [
+    (),
+    ("Content-Length: 3",),
+    ("Connection: close", "Accept-Encoding: gzip"),
+    ("X-Token: secret", "If-None-Match: W/1"),
+    ("Transfer-Encoding: chunked", "Expect: 100-continue"),
+]
+
+
+def outcome(of: Heads, raw: bytes) -> object:
+    """What became of a head, comparable."""
+    try:
+        plan = of.plan(raw)
+    except Misuse as error:
+        return error.fields["http_status"], error.message
+    return {
+        name: getattr(plan, name) for name in plan.__slots__ if name not in {"handler", "fixed"}
+    }, plan.fixed is None
+
+
+@given(
+    method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "FOO"]),
+    target=st.sampled_from(["/", "/hello", "/names/", "", "http://x/hello", "*"])
+    .flatmap(lambda start: st.text("".join(map(chr, range(0x20, 0x7F))) * 2 + "//%%41\t\x7f", max_size=8).map(start.__add__)),
+    fields=st.sampled_from(FIELDS),
+)  # fmt: skip
+def test_known_fields_change_nothing_about_a_head(method: str, target: str, fields: tuple[str, ...]) -> None:
+    warm = heads(target_size_max=12)
+    outcome(warm, get("/hello", *fields, method=method))
+    raw = get(target, *fields, method=method)
+    assert outcome(warm, raw) == outcome(heads(target_size_max=12), raw)
+
+
+def test_every_plain_character_is_read_from_known_fields_as_from_new_ones() -> None:
+    warm = heads()
+    for code in range(0x21, 0x7F):
+        for target in (f"/names/a{chr(code)}b", f"/hello?a={chr(code)}b"):
+            assert outcome(warm, get(target)) == outcome(heads(), get(target)), target
+
+
+def test_the_memory_of_fields_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("townhall.serve.heads._FIELDS_MEMO_COUNT_MAX", 4)
+    several = heads()
+    for number in range(11):
+        several.plan(get("/hello", f"X-Number: {number}"))
+    assert len(several._fields) <= 4

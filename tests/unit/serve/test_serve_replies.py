@@ -175,3 +175,22 @@ def test_heads_of_streams() -> None:
 def test_a_field_that_would_break_the_head_is_refused() -> None:
     with pytest.raises(ValueError, match="break"):
         replies().render(Reply(200, headers=((b"X", b"a\r\nSet-Cookie: b"),)), plan())
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("reply", [Reply(200, b"{}", ((b"X", b"1"),)), Reply(204), Reply(200, b"a" * 5_000)])
+def test_an_answer_at_once_has_the_same_bytes(reply: Reply, last: bool, version: str, method: str) -> None:
+    made = replies()
+    to = plan("/hello", "Accept-Encoding: gzip", method=method, version=version)
+    at_once = made.answer(reply, to, last=last)
+    assert at_once == made.wire(made.render(reply, to), to, last=last)
+    assert made._counters.successful == 2
+
+
+def test_an_answer_at_once_with_a_view_is_remembered() -> None:
+    made = replies()
+    asked = plan()
+    made.answer(Reply(200, b"{}", view=FakeView()), asked, last=False)
+    assert made.find(asked) is not None

@@ -77,6 +77,7 @@ class Catalogue:
 
     def services(self, request: Request, reader: Reader) -> Verb:
         """The list, now or when it changes."""
+        reader.require_token()
         namespace = _LISTED.read(request)
         if namespace:
             names.namespace(namespace)

@@ -147,6 +147,7 @@ def _changed(reader: Reader, space: str, key: bytes, after: int) -> bool:
 
 def many(request: Request, reader: Reader) -> Verb:
     """The keys with a prefix, page by page, or their changes."""
+    reader.require_token()
     space = _space(request)
     prefix = _PREFIX.read(request)
     start = key_bytes(prefix, "prefix") if prefix else b"\0"

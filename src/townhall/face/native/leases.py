@@ -98,6 +98,7 @@ def lease_view(lease: Lease, live: Live) -> LeaseView:
 def renew(request: Request, reader: Reader) -> Verb:
     """Extend one deadline, without a commit."""
     wanted = _target(request)
+    reader.require_renewal((wanted,))
     if request.live.renew((wanted,)):
         raise LeaseNotFound(f"lease {wanted} has ended or never was", advice="register again", lease=str(wanted))
     ttl_ms = reader.lease(wanted).ttl_ms
@@ -110,6 +111,7 @@ def renew_many(request: Request, reader: Reader) -> Verb:
     leases = _RENEW.decode(request.body).leases
     if len(leases) > limits.BATCH_COUNT_MAX:
         raise TooLarge(f"{len(leases)} leases, at most {limits.BATCH_COUNT_MAX}", limit=limits.BATCH_COUNT_MAX)
+    reader.require_renewal(leases)
     unknown = request.live.renew(leases)
     return Reply(200, renewal(len(leases), unknown), (position_header(reader.position),))
 

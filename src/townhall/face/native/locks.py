@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from townhall.core import Command, Outcome, locks
-from townhall.core.commands import TransactResult
+from townhall.core.commands import RangeResult, TransactResult
 from townhall.core.locks import Standing
 from townhall.core.queries import Reader
 from townhall.face import Park, Pulled, Reply, Request, Stream, Submit, Verb
@@ -79,7 +79,7 @@ class Locks:
         lock = _queue(request, election=election)
         body = _LOCK.decode(request.body)
         lease = lease_id(body.lease)
-        keys = reader.range(locks.SPACE, *locks.span_of(lock))
+        keys = _range(reader, lock)
         if locks.standing(lock, lease=lease, keys=keys) is None:
             queue = locks.queue_of(keys)
             if queue and not body.wait_ms:  # It would only stand at the end of the queue, to leave it at once.
@@ -117,12 +117,19 @@ def _queue(request: Request, *, election: bool) -> str:
     return queue_name(request.segments["name"], election=election)
 
 
+def _range(reader: Reader, lock: str) -> RangeResult:
+    """The whole queue: with some of it left out, a lock that is held would look free."""
+    span = locks.span_of(lock)
+    reader.require_range(locks.SPACE, *span)
+    return reader.range(locks.SPACE, *span)
+
+
 def _keys(reader: Reader, lock: str) -> Sequence[KeyValue]:
-    return locks.queue_of(reader.range(locks.SPACE, *locks.span_of(lock)))
+    return locks.queue_of(_range(reader, lock))
 
 
 def _standing(reader: Reader, lock: str, lease: int) -> Standing | None:
-    return locks.standing(lock, lease=lease, keys=reader.range(locks.SPACE, *locks.span_of(lock)))
+    return locks.standing(lock, lease=lease, keys=_range(reader, lock))
 
 
 def _held(reader: Reader, standing: Standing) -> Reply:

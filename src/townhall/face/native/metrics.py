@@ -11,12 +11,21 @@ CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 COUNTERS: Mapping[str, str] = {
     "append_count": "Groups appended to the journal.",
     "append_sum_us": "Microseconds that appends took in all.",
+    "check_expiries": "TTL checks that nobody passed in time.",
+    "check_heartbeats": "Heartbeats of TTL checks.",
+    "checks_reaped": "Instances deregistered because a check was critical for too long.",
     "commands": "Commands decided.",
     "commits": "Commits made durable.",
     "conflicts": "Groups that found somebody else's entries in a shared journal and were decided again.",
+    "dialbacks": "Registrations whose address was tried.",
+    "dialbacks_skipped": "Registrations whose address was not tried because too many came at once.",
     "errors": "Errors that nobody expected; each is in the log.",
     "groups": "Group commits.",
     "lapses_braked": "Ticks at which the storm brake held lapses back.",
+    "probe_errors": "Probes that broke in a way that nobody expected; each is in the log.",
+    "probes": "Active probes.",
+    "probes_failed": "Active probes that found their target critical.",
+    "probes_late": "Active probes that began late by more than half of their interval.",
     "refusals": "Commands refused.",
     "renewals": "Lease renewals.",
     "reports_dropped": "Callers' reports dropped because too many instances were reported at once.",
@@ -28,15 +37,35 @@ COUNTERS: Mapping[str, str] = {
 """What only grows; everything else that is a number is a gauge."""
 
 _HELP: Mapping[str, str] = {
+    "checks": "Checks.",
+    "dialbacks_unreachable": "Instances that could not be reached from here when they registered.",
     "cursors": "Parked reads and streams.",
     "ephemeral_held": "Instances that only the removal floor keeps callable.",
+    "ephemeral_callable": "Instances with a lease that may be called.",
+    "ephemeral_silent": "Instances whose lease has lapsed or lost its connection.",
+    "floor_callable": "Instances under the registry's removal floor that may be called, counting held ones.",
+    "floor_engaged": "Whether the registry's removal floor holds instances, or would hold the next silent one.",
+    "floor_held": "Instances that the removal floor of their service or of the registry keeps callable.",
+    "floor_known": "Instances that count for the registry's removal floor, silently removed ones within the window too.",
+    "floor_needed": "Instances that the registry's removal floor keeps callable at least.",
+    "floor_ratio": "Share of the known instances below which silent deaths are held back.",
+    "floor_silent": "Silent instances and silent removals under the registry's removal floor.",
     "instances": "Instances in the catalogue.",
     "leases": "Leases.",
+    "leases_due": "Leases whose lapse waits for the storm brake.",
+    "leases_out": "Leases past their deadline that have not ended.",
     "leases_silent": "Leases that have lapsed or lost their connection.",
+    "now_ms": "The registry's clock, Unix milliseconds.",
+    "pending": "Commands that wait for a decision.",
     "position": "Position of the last durable commit.",
     "ready": "Whether the registry serves and accepts writes.",
+    "replayed_at_start": "Journal entries that the start replayed.",
     "services": "Services in the catalogue.",
+    "snapshot_busy": "Whether a snapshot is being written.",
+    "snapshot_position": "Position of the newest snapshot.",
+    "stalled_ms": "Milliseconds of own stalls that leases were given back.",
     "subscribers": "Watchers of services.",
+    "time_ms": "Time of the last commit, Unix milliseconds.",
     "uptime_ms": "Milliseconds since the start.",
 }
 
@@ -52,6 +81,10 @@ def exposition(status: Mapping[str, object], *, version: str) -> bytes:
             lines += _sample(name, value)
         elif isinstance(value, str) and name in ("node", "engine"):
             info[name] = value
+        elif isinstance(value, Mapping):
+            for part, content in value.items():
+                if isinstance(content, bool | int | float):
+                    lines += _sample(f"{name}_{part}", content)
     labels = ",".join(f'{name}="{_escape(value)}"' for name, value in sorted(info.items()))
     lines += [
         "# HELP townhall_info What this registry is.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from townhall.core.queries import Reader
 from townhall.face import Reply, Request, Verb
 from townhall.face.native import metrics
@@ -24,7 +26,10 @@ _PROTOCOL = "native/1"
 class Registry:
     """Handlers about the registry. The document and its page are rendered when they are first asked for."""
 
-    def __init__(self, version: str, document: Callable[[], bytes], page: Callable[[], bytes]) -> None:
+    def __init__(
+        self, version: str, document: Callable[[], bytes], page: Callable[[], bytes], *, secure: bool = False
+    ) -> None:
+        self._scheme = "https" if secure else "http"
         self._version = version
         self._document = document
         self._page = page
@@ -95,7 +100,8 @@ class Registry:
     def metrics(self, request: Request, reader: Reader) -> Verb:
         """Prometheus' text."""
         reader.require(Resource.AGENT, Level.READ, "")
-        return Reply(200, metrics.exposition(request.live.status(), version=self._version), (), metrics.CONTENT_TYPE)
+        status = {**request.live.status(), "floor": msgspec.structs.asdict(reader.registry_floor())}
+        return Reply(200, metrics.exposition(status, version=self._version), (), metrics.CONTENT_TYPE)
 
     def openapi(self, request: Request, reader: Reader) -> Verb:
         """The OpenAPI document."""
@@ -111,7 +117,8 @@ class Registry:
         """A first hint for somebody with curl or a browser."""
         host = request.headers.get("host", "127.0.0.1:7500")
         safe = "".join(character for character in host if character.isalnum() or character in ".-:[]")[:128]
-        return Reply(200, _WELCOME.replace("HOST", safe).replace("VERSION", self._version).encode(), (), _TEXT)
+        text = _WELCOME.replace("http://HOST", f"{self._scheme}://{safe}").replace("VERSION", self._version)
+        return Reply(200, text.encode(), (), _TEXT)
 
 
 def _why(status: Mapping[str, object]) -> str:

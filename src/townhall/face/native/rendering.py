@@ -11,6 +11,7 @@ compare.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -82,9 +83,10 @@ class Rendering:
 
     def __init__(self) -> None:
         # By identity; the instance is kept beside its bytes, so its identity cannot pass to another one.
-        self._fragments: dict[int, tuple[Instance, bytes]] = {}
-        self._answers: dict[tuple[ServiceKey, bool], _Kept] = {}
-        self._events: dict[_EventName, bytes] = {}
+        # Ordered ones, because finding the oldest in a dict that only grows at its end means to walk over all its gaps.
+        self._fragments: OrderedDict[int, tuple[Instance, bytes]] = OrderedDict()
+        self._answers: OrderedDict[tuple[ServiceKey, bool], _Kept] = OrderedDict()
+        self._events: OrderedDict[_EventName, bytes] = OrderedDict()
 
     def fragment(self, instance: Instance) -> bytes:
         """The JSON object of one instance."""
@@ -93,7 +95,7 @@ class Rendering:
             return kept[1]
         data = encode(view_of(instance))
         if len(self._fragments) >= limits.FRAGMENTS_CACHED_MAX:
-            del self._fragments[next(iter(self._fragments))]
+            self._fragments.popitem(last=False)
         self._fragments[id(instance)] = (instance, data)
         return data
 
@@ -111,7 +113,7 @@ class Rendering:
         data = join_instances(key, revision, self.fragments(found))
         if len(data) <= limits.ANSWER_CACHED_SIZE_MAX:
             if len(self._answers) >= limits.ANSWERS_CACHED_MAX:
-                del self._answers[next(iter(self._answers))]
+                self._answers.popitem(last=False)
             self._answers[key, healthy] = _Kept(revision, data)
         return data
 
@@ -132,7 +134,7 @@ class Rendering:
         data = before + (sse.identified(last, name.revision) if name.identified else last)
         if len(data) <= limits.ANSWER_CACHED_SIZE_MAX:
             if len(self._events) >= limits.ANSWERS_CACHED_MAX:
-                del self._events[next(iter(self._events))]
+                self._events.popitem(last=False)
             self._events[name] = data
         return data
 

@@ -29,8 +29,10 @@ class NativeFace:
 
     name = "native"
 
-    def __init__(self, version: str = "", *, extra: Sequence[Operation] = ()) -> None:
-        """``version`` is shown; ``extra`` are operations that only the program around the registry can offer."""
+    def __init__(self, version: str = "", *, extra: Sequence[Operation] = (), secure: bool = False) -> None:
+        """``version`` is shown; ``extra`` are operations that only the program around the registry can offer;
+        ``secure`` says that it is served over TLS, which the examples on the first page need to know.
+        """
         rendering = Rendering()
         self.operations: list[Operation] = [
             *Catalogue(rendering).operations(),
@@ -42,7 +44,7 @@ class NativeFace:
             *keys.operations(),
             *Locks().operations(),
             *access.operations(),
-            *Registry(version, self._document, self._page).operations(),
+            *Registry(version, self._document, self._page, secure=secure).operations(),
             *extra,
         ]
         self.version = version

@@ -142,14 +142,14 @@ class Session:
         if line.bye is not None:
             self._leave()
             raise EndOfStream
-        return self._renew(line.renew)
+        return self._renew(reader, line.renew)
 
     def _hello(self, reader: Reader, hello: HelloLine) -> Sequence[bytes | Submit]:
         if self._welcomed:
             raise Misuse("hello was said already", field="hello")
         names.label(hello.name, "name")
         self._welcomed = True
-        known, unknown = self._take(hello.leases)
+        known, unknown = self._take(reader, hello.leases)
         ttls = [reader.lease(lease).ttl_ms for lease in known]
         welcome = {
             "ttl_ms_min": min(ttls, default=limits.LEASE_TTL_DEFAULT_MS),
@@ -158,12 +158,13 @@ class Session:
         return self._connect(known, encode({"welcome": welcome}) + b"\n")
 
     def _attach(self, reader: Reader, leases: Sequence[int]) -> Sequence[bytes | Submit]:
-        known, unknown = self._take(leases)
+        known, unknown = self._take(reader, leases)
         return self._connect(known, renewal(len(leases), unknown) + b"\n")
 
-    def _take(self, leases: Sequence[int]) -> tuple[list[int], list[int]]:
+    def _take(self, reader: Reader, leases: Sequence[int]) -> tuple[list[int], list[int]]:
         if len(self.leases) + len(leases) > limits.SESSION_LEASES_MAX:
             raise TooLarge(f"more than {limits.SESSION_LEASES_MAX} leases", limit=limits.SESSION_LEASES_MAX)
+        reader.require_renewal(leases)
         unknown = self._live.renew(leases)
         gone = set(unknown)
         known = [lease for lease in leases if lease not in gone]
@@ -187,10 +188,11 @@ class Session:
 
         return [Submit([SetConnection(leases=tuple(leases), up=True)], answer)]
 
-    def _renew(self, wanted: Sequence[int] | bool | None) -> Sequence[bytes]:
+    def _renew(self, reader: Reader, wanted: Sequence[int] | bool | None) -> Sequence[bytes]:
         leases = wanted if isinstance(wanted, tuple) else list(self.leases)
         if len(leases) > limits.SESSION_LEASES_MAX:
             raise TooLarge(f"more than {limits.SESSION_LEASES_MAX} leases", limit=limits.SESSION_LEASES_MAX)
+        reader.require_renewal(leases)
         return [renewal(len(leases), self._live.renew(leases)) + b"\n"]
 
     # --- to the client

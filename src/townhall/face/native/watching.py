@@ -22,6 +22,7 @@ from townhall.face.native.operations import SCOPE, Operation
 from townhall.face.native.rendering import Rendering, encode, position_header
 from townhall.face.native.requests import GROUP, NAMESPACE, Choice, Flag, Text, Texts, Whole, whole
 from townhall.model import limits, names
+from townhall.model.access import Level, Resource
 from townhall.model.errors import InvalidField, NotFound, TooLarge
 from townhall.model.instance import ServiceKey
 from townhall.wire import sse
@@ -100,13 +101,15 @@ class Watching:
         )
 
     def acknowledge(self, request: Request, reader: Reader) -> Verb:
-        """Note what a subscriber has applied."""
+        """Note what a subscriber has applied. A drain rests on it, so it takes the right to watch these services."""
         body = _ACK.decode(request.body)
         if len(body.services) > limits.WATCH_SERVICES_MAX:
             raise TooLarge(f"more than {limits.WATCH_SERVICES_MAX} services", limit=limits.WATCH_SERVICES_MAX)
         revisions: dict[tuple[str, str, str], int] = {
             service_of(name, *_DEFAULT_SCOPE): revision for name, revision in body.services.items()
         }
+        for namespace, group, name in revisions:
+            reader.require(Resource.SERVICE, Level.READ, f"{namespace}/{group}/{name}")
         subscriber = request.segments["subscriber"]
         if not request.live.acknowledge(subscriber, revisions):
             raise NotFound(f"no subscriber {subscriber[:64]!r} is watching", advice="watch again")
