@@ -1,0 +1,105 @@
+"""Reads with Consul's headers, which may block until an index has moved on.
+
+``index`` says quickly how new the answer is, ``render`` makes its bytes. A read without ``?index`` carries a view, so
+that the driver serves the same bytes again until something in its interests changes. A read with one is parked, and a
+wake-up that did not move the index past the client's costs one look at a number.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from townhall.core import Interest
+from townhall.core.queries import Reader
+from townhall.face import Headers, Park, Reply, Request, Verb
+from townhall.face.consul.requests import ReadOptions
+
+__all__ = ["Read", "answer", "encode", "headers_of", "json_reply", "parked", "policy", "pretty", "wait_with_jitter"]
+
+encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
+_JITTER_FRACTION = 16
+_ALLOW = (b"X-Consul-Default-ACL-Policy", b"allow")
+_DENY = (b"X-Consul-Default-ACL-Policy", b"deny")
+_FIXED = {
+    name: (
+        (b"X-Consul-Effective-Consistency", name.encode()),
+        (b"X-Consul-KnownLeader", b"true"),
+        (b"X-Consul-LastContact", b"0"),
+        (b"X-Consul-Query-Backend", b"blocking-query"),
+    )
+    for name in ("leader", "consistent", "stale")
+}
+
+
+class Read(msgspec.Struct, frozen=True):
+    """A read that may block."""
+
+    interests: Sequence[Interest]
+    index: Callable[[Reader], int]
+    """The index of the answer; 0 is sent as 1."""
+    render: Callable[[Reader], bytes | Reply]
+    """The JSON of the answer, compact; or a whole reply (its headers are added to, a 404 of ours among them)."""
+
+
+def policy(reader: Reader) -> tuple[bytes, bytes]:
+    """Consul's header about what happens without a matching rule."""
+    return _DENY if reader.state.access_enabled or reader.actor.restricted else _ALLOW
+
+
+def headers_of(reader: Reader, options: ReadOptions, index: int) -> Headers:
+    """The headers of every read."""
+    shown: Headers = ((b"X-Consul-Index", b"%d" % (index or 1)), *_FIXED[options.consistency], policy(reader))
+    return (*shown, (b"X-Cache", b"HIT"), (b"Age", b"0")) if options.cached else shown
+
+
+def pretty(body: bytes, *, wanted: bool) -> bytes:
+    """Indented by four, with a newline at its end, when ``wanted``."""
+    return msgspec.json.format(body, indent=4) + b"\n" if wanted else body
+
+
+def json_reply(reader: Reader, options: ReadOptions, value: object, status: int = 200) -> Reply:
+    """An answer about the agent itself, which has no index."""
+    body = pretty(encode(value), wanted=options.pretty)
+    return Reply(status, body, (policy(reader),))
+
+
+def wait_with_jitter(request: Request, wait_ms: int) -> int:
+    """The wait and up to a sixteenth more, so that clients that came together do not come back together."""
+    spread = wait_ms // _JITTER_FRACTION
+    if not spread:
+        return wait_ms
+    return wait_ms + zlib.crc32(b"%b%d" % (request.peer.encode("utf-8", "replace"), request.live.now_ms())) % spread
+
+
+def answer(request: Request, reader: Reader, options: ReadOptions, read: Read) -> Verb:
+    """Answer now, or when the index has passed the client's, or at the end of the wait."""
+    if options.index:
+        return parked(request, options, read)
+    return _reply(reader, options, read, request)
+
+
+def parked(request: Request, options: ReadOptions, read: Read) -> Park:
+    """The blocking form of a read."""
+    asked = options.index
+
+    def attempt(reader: Reader, expired: bool) -> Reply | None:
+        if not expired and max(read.index(reader), 1) <= asked:
+            return None
+        return _reply(reader, options, read, None)
+
+    return Park(read.interests, attempt, wait_with_jitter(request, options.wait_ms))
+
+
+def _reply(reader: Reader, options: ReadOptions, read: Read, request: Request | None) -> Reply:
+    rendered = read.render(reader)
+    headers = headers_of(reader, options, read.index(reader))
+    # What a client says about caching decides too, and is no part of what an answer is remembered under.
+    view = request.live.view(read.interests) if request is not None and not options.cached else None
+    if isinstance(rendered, Reply):
+        return Reply(
+            rendered.status, rendered.body, (*headers, *rendered.headers), rendered.content_type, rendered.view or view
+        )  # fmt: skip
+    return Reply(200, pretty(rendered, wanted=options.pretty), headers, view=view)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from consul_world import FaceWorld
+
+from townhall.face import Park, Reply
+from townhall.face.consul.blocking import Read, answer, pretty, wait_with_jitter
+from townhall.face.consul.requests import ReadOptions
+
+
+def test_reads_have_consuls_headers_and_a_view():
+    world = FaceWorld()
+    reply = world.verb("GET", "/v1/health/service/web")
+    assert isinstance(reply, Reply)
+    assert reply.view is not None
+    assert reply.view.fresh
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    assert headers["X-Consul-Index"] == "1"
+    assert headers["X-Consul-KnownLeader"] == "true"
+    assert headers["X-Consul-LastContact"] == "0"
+    assert headers["X-Consul-Effective-Consistency"] == "leader"
+    assert headers["X-Consul-Default-ACL-Policy"] == "allow"
+
+
+def test_cached_answers_depend_on_more_than_their_target():
+    reply = FaceWorld().verb("GET", "/v1/health/service/web?cached")
+    assert isinstance(reply, Reply)
+    assert reply.view is None
+    assert (b"X-Cache", b"HIT") in reply.headers
+
+
+def test_pretty_ends_with_a_newline():
+    assert pretty(b'{"a":[1]}', wanted=True) == b'{\n    "a": [\n        1\n    ]\n}\n'
+    assert pretty(b"[]", wanted=False) == b"[]"
+    assert FaceWorld().call("GET", "/v1/catalog/datacenters?pretty").body == b'[\n    "dc1"\n]\n'
+
+
+def test_jitter_is_a_sixteenth_at_most():
+    world = FaceWorld()
+    request = world.request("GET", "/v1/catalog/services")
+    waits = set()
+    for moment in range(50):
+        world.now = 1_000_000 + moment
+        waits.add(wait_with_jitter(request, 16_000))
+    assert min(waits) >= 16_000
+    assert max(waits) < 17_000
+    assert len(waits) > 5
+    assert wait_with_jitter(request, 0) == 0
+
+
+def test_a_parked_read_answers_at_its_deadline_with_what_there_is():
+    world = FaceWorld()
+    request = world.request("GET", "/v1/x")
+    park = answer(
+        request, world.reader(), ReadOptions(index=5, wait_ms=0), Read((), lambda reader: 5, lambda reader: b"[]")
+    )
+    assert isinstance(park, Park)
+    assert park.wait_ms == 0
+    assert park.attempt(world.reader(), False) is None
+    reply = park.attempt(world.reader(), True)
+    assert isinstance(reply, Reply)
+    assert reply.body == b"[]"
