@@ -29,7 +29,9 @@ class Server:
 
     def __init__(self, *, durable: bool = True, arguments: Sequence[str] = ()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="townhall-bench-", dir=cache()))
-        self.arguments = ["--data", str(self.folder / "data")] if durable else ["--dev"]
+        self.arguments = (
+            ["--data", str(self.folder / "data")] if durable else ["--dev", "--consul", "off", "--dns", "off"]
+        )
         self.arguments += arguments
         self.process: subprocess.Popen[str] | None = None
         self.url = ""

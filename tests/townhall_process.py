@@ -18,6 +18,9 @@ from typing import Any
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 PLAIN_COMMAND = (sys.executable, "-m", "townhall.ops.cli")
 DEADLINE_S = 30.0
+# --dev turns every face on at its usual port; several registries of several test processes would meet there. A test
+# that wants one of these asks for it with an option, which wins over the environment.
+FACES_OFF = {"TOWNHALL_CONSUL": "off", "TOWNHALL_DNS": "off"}
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -27,7 +30,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     # Dozens of processes import the same modules: compiled once, also where compiled files are not wanted beside sources.
     clean.pop("PYTHONDONTWRITEBYTECODE", None)
     clean.setdefault("PYTHONPYCACHEPREFIX", str(SOURCE.parent / ".cache" / "pycache"))
-    return {**clean, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(extra or {})}
+    return {**clean, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **FACES_OFF, **(extra or {})}
 
 
 class TownhallProcess:

@@ -182,7 +182,7 @@ def test_damaged_data_names_the_position(start, tmp_path):
 @pytest.mark.parametrize(
     ("options", "needle"),
     [
-        (("--consul",), "the consul face is not in this version"),
+        (("--etcd",), "the etcd face is not in this version"),
         (("--native", "off"), "always on"),
         (("--dev", "--data", "x"), "exclude each other"),
         (("--log-level", "loud"), "allowed: debug"),
@@ -317,6 +317,9 @@ def test_backup_and_restore(start, tmp_path):
     ):
         assert done.returncode == 0, done.stderr
     assert townhall("backup", over_http, server=process.url).returncode == 1
+    assert os.stat(over_http).st_mode & 0o077 == 0
+    absent = townhall("backup", str(tmp_path / "absent" / "x"), server=process.url)
+    assert (absent.returncode, absent.stderr.count("\n")) == (1, 1)
     in_use = townhall("restore", over_http, "--data", str(tmp_path / "data"))
     assert in_use.returncode == 1
     assert names(process, "web") == {"w1"}

@@ -275,7 +275,16 @@ def _unreachable(request: Request, progress: _Progress, error: OSError | EOFErro
     if isinstance(error, TimeoutError):
         message, kind = f"{where} did not answer within {request.budget_s:.3g} s", "timeout"
     elif not progress.sent:
-        message, kind = f"{where}: {error.__class__.__name__}: {error}", "connect"
+        message, kind = f"{where}: {_told(error)}", "connect"
     else:
         message, kind = f"{where} closed the connection", "reset"
     return Unreachable(message, kind=kind, sent=progress.sent, origin=where)
+
+
+def _told(error: OSError | EOFError) -> str:
+    """The reason without the addresses and source lines that the system's own texts carry."""
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there"
+    if unverified := getattr(error, "verify_message", ""):
+        return f"its certificate is not trusted: {unverified}"
+    return str(error) or error.__class__.__name__

@@ -10,9 +10,10 @@ from typing import Final, TypeVar
 from townhall.model import names
 from townhall.model.errors import InvalidField
 
-__all__ = ["address_port", "duration_ms", "instance_id", "pair", "service", "tag"]
+__all__ = ["address_port", "duration_ms", "instance_id", "pair", "service", "tag", "weight"]
 
 _T = TypeVar("_T")
+_G = TypeVar("_G")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
@@ -63,8 +64,17 @@ def tag(text: str) -> str:
     return _named(lambda value: names.tags([value])[0], text)
 
 
-def _named(check: Callable[[str], _T], text: str) -> _T:
+def weight(text: str) -> float:
+    """A weight; NaN and infinity are none."""
     try:
-        return check(text)
+        number = float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a number") from None
+    return _named(names.weight, number)
+
+
+def _named(check: Callable[[_G], _T], given: _G) -> _T:
+    try:
+        return check(given)
     except InvalidField as error:
         raise ArgumentTypeError(str(error)) from error

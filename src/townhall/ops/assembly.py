@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Final, cast
 from townhall.core import Rules
 from townhall.engine.file import FileEngine
 from townhall.engine.memory import MemoryEngine
+from townhall.face.consul.site import Site
 from townhall.hub.hub import Hub, HubOptions
 from townhall.model.errors import Damaged, EngineFailed, EngineFull, InvalidField, TownhallError
 from townhall.ops.compactor import ProcessCompactor
+from townhall.ops.dns import dns_server
 from townhall.ops.extension import Backups, Extended
 from townhall.ops.faces import FACES
-from townhall.ops.metrics import http_metrics, process_metrics
+from townhall.ops.metrics import dns_metrics, http_metrics, process_metrics
+from townhall.ops.probing import probe_options, start_probes
 from townhall.ops.version import version
 from townhall.serve.options import HttpOptions
 from townhall.serve.server import HttpServer
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from townhall.ops.config import Effective
     from townhall.ops.listen import Endpoint
     from townhall.ops.settings import Settings
+    from townhall.probe.runner import Runner
+    from townhall.serve.dns import DnsServer
     from townhall.serve.tls import Certificates
 
 __all__ = ["Assembled", "CouldNotStart", "assemble", "http_options", "rules_of"]
@@ -55,10 +60,12 @@ class Assembled:
 
     hub: Hub
     servers: dict[str, HttpServer] = field(default_factory=dict)
+    dns: DnsServer | None = None
     addresses: dict[str, Endpoint] = field(default_factory=dict)
     """Where each face listens, with the port it was given."""
     certificates: Certificates | None = None
     backups: Backups | None = None
+    probes: Runner | None = None
 
     async def stop(self, grace_ms: int) -> None:
         """Stop accepting, answer what is in flight, release what is parked, then sync and close. Idempotent."""
@@ -67,6 +74,11 @@ class Assembled:
         for server in self.servers.values():
             await server.stop(grace_ms)
         self.servers.clear()
+        if self.dns is not None:
+            await self.dns.stop(grace_ms)
+            self.dns = None
+        if self.probes is not None:
+            await self.probes.stop()
         await self.hub.stop()
 
 
@@ -74,10 +86,15 @@ async def assemble(effective: Effective, data: Path | None, *, node: str) -> Ass
     """Open the data (None keeps everything in memory), start the hub and listen. Raises ``CouldNotStart``."""
     settings = effective.settings
     certificates = _certificates(settings)
+    try:
+        probes = probe_options(settings.probe)
+    except InvalidField as error:
+        raise CouldNotStart(f"--probe-{error}") from error
     hub = _open_hub(settings, data, node)
     built = Assembled(hub, certificates=certificates, backups=Backups(hub, data))
     try:
         await built.hub.start()
+        built.probes = start_probes(hub, probes)
         for name, where in effective.listeners.items():
             await _listen(built, settings, name, where)
     except BaseException:
@@ -130,6 +147,8 @@ def _open_hub(settings: Settings, data: Path | None, node: str) -> Hub:
         snapshot_every_commits=settings.journal.snapshot_every_commits,
         snapshot_every_size=settings.journal.snapshot_every_size,
         report_hold_ms=settings.reports.hold_ms,
+        deregister_critical_min_ms=settings.probe.deregister_min_ms,
+        reap_interval_ms=settings.probe.reap_interval_ms,
     )
     engine: Engine
     if data is None:
@@ -160,32 +179,54 @@ def _certificates(settings: Settings) -> Certificates | None:
 
 
 async def _listen(built: Assembled, settings: Settings, name: str, where: Endpoint) -> None:
-    server = HttpServer(_face(built, name), built.hub, http_options(settings))
-    context = built.certificates.context if built.certificates else None
     try:
-        host, port = await server.start(where.host, where.port, ssl=context)
+        if name == "dns":
+            site = _site(built, settings, built.addresses.get("consul", where))
+            built.dns = dns_server(settings.names, built.hub, site)
+            host, port = await built.dns.start(where.host, where.port)
+        else:
+            server = HttpServer(_face(built, settings, name, where), built.hub, http_options(settings))
+            context = built.certificates.context if built.certificates else None
+            host, port = await server.start(where.host, where.port, ssl=context)
+            built.servers[name] = server
     except OSError as error:
         raise CouldNotStart(f"--{name} {where}: {_why_not(error)}") from error
-    built.servers[name] = server
+    except InvalidField as error:
+        raise CouldNotStart(str(error)) from error
     built.addresses[name] = where._replace(host=host, port=port)
 
 
-def _face(built: Assembled, name: str) -> Face:
+def _face(built: Assembled, settings: Settings, name: str, where: Endpoint) -> Face:
     """The face of the table. Native alone is told what only this process can offer."""
     row = next(row for row in FACES if row.name == name)
     module, _, attribute = row.face.partition(":")
     make = getattr(importlib.import_module(module), attribute)
+    if name == "consul":
+        return cast("Face", make(_site(built, settings, where)))
     if name != "native":
         return cast("Face", make(version()))
     assert built.backups is not None
 
     def metrics() -> Iterator[str]:
         yield from http_metrics({face: server.counters for face, server in built.servers.items()})
+        if built.dns is not None:
+            yield from dns_metrics(built.dns.counters)
         yield from process_metrics()
 
-    return Extended(make(version(), extra=(built.backups.operation(),)), metrics)
+    return Extended(make(version(), extra=(built.backups.operation(),), secure=built.certificates is not None), metrics)
 
 
+def _site(built: Assembled, settings: Settings, where: Endpoint) -> Site:
+    """What Consul's clients are told about this registry."""
+    # A listener on all addresses says nothing about the one under which callers reach this machine.
+    address = "127.0.0.1" if where.host in _UNSPECIFIED else where.host
+    return Site(
+        node=built.hub.options.node, datacenter=settings.node.datacenter, version=version(), address=address,
+        script_checks=settings.probe.scripts,
+    )  # fmt: skip
+
+
+_UNSPECIFIED: Final = frozenset({"0.0.0.0", "::", "", "localhost"})  # noqa: S104 - looked for, not bound
 _REASONS: Final[Mapping[int, str]] = {
     errno.EADDRINUSE: "the address is in use; stop what listens there, or choose another port (0 takes a free one)",
     errno.EACCES: "this user may not listen there; choose a port above 1023",

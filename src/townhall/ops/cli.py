@@ -67,16 +67,33 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _guarded(row: CommandRow, arguments: argparse.Namespace) -> int:
-    from townhall.model.errors import LeaseNotFound, NotFound, TownhallError, Unreachable  # noqa: PLC0415 - see commands
+    from townhall.model.errors import (  # noqa: PLC0415 - see commands
+        LeaseNotFound,
+        NotFound,
+        TownhallError,
+        Unauthenticated,
+        Unreachable,
+    )
 
     try:
         return load_command(row).run(arguments)
     except Unreachable as error:
-        return complain(str(error), UNREACHABLE)
+        return complain(f"{error}{_reach(str(error))}", UNREACHABLE)
+    except Unauthenticated as error:
+        return complain(f"{error.message} (give one with --token or TOWNHALL_TOKEN)", FAILED)
     except (NotFound, LeaseNotFound) as error:
         return complain(str(error), NOT_FOUND)
     except TownhallError as error:
         return complain(str(error), FAILED)
+
+
+def _reach(message: str) -> str:
+    """What to do about a registry that cannot be reached."""
+    if "certificate" in message:
+        return "; SSL_CERT_FILE names the authorities to trust"
+    if "closed the connection" in message:
+        return "; does it expect https, or a client certificate?"
+    return "; 'townhall up' starts a registry, --server or TOWNHALL_SERVER names another"
 
 
 def _split_leading(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -68,6 +68,11 @@ class Source(NamedTuple):
 
 DEFAULT: Final = Source(0, "default")
 DEV_PRESET: Final = Source(0, "default with --dev")
+_DEV_VALUES: Final[Mapping[str, int]] = {
+    "lease.ttl_min_ms": limits.LEASE_TTL_DEV_MIN_MS,
+    "probe.deregister_min_ms": limits.DEREGISTER_CRITICAL_DEV_MIN_MS,
+    "probe.reap_interval_ms": limits.DEREGISTER_CRITICAL_DEV_MIN_MS,
+}
 
 
 class Effective(NamedTuple):
@@ -213,9 +218,10 @@ def _settle_dev(values: dict[str, object], sources: dict[str, Source], problems:
             values["dev"] = False
             sources["dev"] = sources["data"]
             return
-    if "lease.ttl_min_ms" not in values:
-        values["lease.ttl_min_ms"] = limits.LEASE_TTL_DEV_MIN_MS
-        sources["lease.ttl_min_ms"] = DEV_PRESET
+    for key, value in _DEV_VALUES.items():
+        if key not in values:
+            values[key] = value
+            sources[key] = DEV_PRESET
 
 
 def _build(values: Mapping[str, object]) -> Settings:

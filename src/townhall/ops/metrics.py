@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from townhall.serve.counters import Counters
+    from townhall.serve.dns_options import DnsCounters
 
-__all__ = ["http_metrics", "process_metrics"]
+__all__ = ["dns_metrics", "http_metrics", "process_metrics"]
 
 _ANSWERS: Final = {
     "1xx": "informational", "2xx": "successful", "3xx": "redirected", "4xx": "refused_client", "5xx": "failed_server",
@@ -31,6 +32,18 @@ _TOTALS: Final = {
     "timed_out": "Connections closed by a timeout of header, body or stall.",
     "errors": "Exceptions that no handler should have raised.",
     "dropped": "Answers whose client had gone.",
+}
+_DNS_TOTALS: Final = {
+    "cached": "Answers served again from their rendered bytes.",
+    "malformed": "Messages that could not be read.",
+    "limited": "Answers that the rate limit dropped or cut short.",
+    "dropped": "Answers that the kernel did not take, or whose client had gone.",
+    "forwarded": "Queries passed on to recursors.",
+    "unanswered": "Queries that no recursor answered.",
+    "accepted": "TCP connections accepted.",
+    "turned_away": "TCP connections over a limit.",
+    "timed_out": "TCP connections closed for being idle.",
+    "errors": "Exceptions that nothing should have raised.",
 }
 _GAUGES: Final = {"open": "Connections now.", "parked": "Parked reads now.", "streams": "Streams now."}
 _STARTED_S: Final = time.time()
@@ -48,6 +61,16 @@ def http_metrics(counters: Mapping[str, Counters]) -> Iterator[str]:
         )
     for name, about in _GAUGES.items():
         yield from _each(f"townhall_http_{name}", "gauge", about, {f: getattr(c, name) for f, c in counters.items()})
+
+
+def dns_metrics(counted: DnsCounters) -> Iterator[str]:
+    """Lines about the DNS server."""
+    yield from _head("townhall_dns_queries_total", "counter", "Queries by transport.")
+    for transport in ("udp", "tcp"):
+        yield f'townhall_dns_queries_total{{transport="{transport}"}} {getattr(counted, transport)}'
+    for name, about in _DNS_TOTALS.items():
+        yield from _one(f"townhall_dns_{name}_total", "counter", about, getattr(counted, name))
+    yield from _one("townhall_dns_open", "gauge", "TCP connections now.", counted.open)
 
 
 def process_metrics() -> Iterator[str]:

@@ -25,7 +25,9 @@ __all__ = [
     "Lease",
     "Listen",
     "Log",
+    "Names",
     "Node",
+    "Probe",
     "Reports",
     "Settings",
     "Tls",
@@ -117,6 +119,47 @@ class Reports(msgspec.Struct, frozen=True, kw_only=True):
     ] = limits.REPORT_HOLD_MS
 
 
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """Checks that the registry runs itself."""
+
+    allow: Annotated[
+        str, about("Networks that probes may dial, separated by commas; default all.", metavar="NETWORKS")
+    ] = ""
+    deny: Annotated[
+        str,
+        about("Networks that probes may not dial; link-local ones are denied unless allowed.", metavar="NETWORKS"),
+    ] = ""
+    dialback: Annotated[
+        bool, about("Try the address of each registration once, if it is the registering client's own.")
+    ] = True
+    dialback_ranges: Annotated[
+        str, about("Networks whose registrations are tried whoever makes them.", metavar="NETWORKS")
+    ] = ""
+    scripts: Annotated[bool, about("Run checks that are commands on this machine, as this user.")] = False
+    interval_min_ms: Annotated[int, about("Shortest interval of a check, milliseconds.", ge=100, le=_INT32)] = (
+        limits.CHECK_INTERVAL_MIN_MS
+    )
+    at_once_max: Annotated[int, about("Probes under way at the same time, count.", ge=1, le=100_000)] = (
+        limits.PROBES_AT_ONCE_MAX
+    )
+    deregister_min_ms: Annotated[
+        int,
+        about(
+            "How long a check must be critical, at least, before it takes its instance out, milliseconds; with --dev 1000.",
+            ge=0,
+            le=_INT32,
+        ),
+    ] = limits.DEREGISTER_CRITICAL_MIN_MS
+    reap_interval_ms: Annotated[
+        int,
+        about(
+            "How often instances that were critical for too long are looked for, milliseconds; with --dev 1000.",
+            ge=50,
+            le=_INT32,
+        ),
+    ] = limits.REAP_INTERVAL_MS
+
+
 class Floor(msgspec.Struct, frozen=True, kw_only=True):
     """The removal floor, which holds back mass disappearance that nobody asked for."""
 
@@ -174,6 +217,47 @@ class Http(msgspec.Struct, frozen=True, kw_only=True):
     ] = 5_000
 
 
+class Names(msgspec.Struct, frozen=True, kw_only=True):
+    """How names are answered over DNS."""
+
+    domain: Annotated[str, about("Domain whose names are answered.", metavar="NAME", min_length=1, max_length=200)] = (
+        "consul"
+    )
+    alt_domain: Annotated[
+        str, about("A second domain that answers alike; empty for none.", metavar="NAME", max_length=200)
+    ] = ""
+    only_passing: Annotated[bool, about("Leave out instances whose checks warn.")] = False
+    node_ttl_s: Annotated[int, about("Time to live of answers about nodes, seconds.", ge=0, le=_INT32)] = 0
+    service_ttls: Annotated[
+        str,
+        about("Times to live of answers about services, seconds: 'web=10,api*=5,*=1'.", metavar="NAME=SECONDS,..."),
+    ] = ""
+    a_record_limit: Annotated[
+        int, about("Most addresses in one answer, count; 0 for as many as fit.", ge=0, le=4_096)
+    ] = 0
+    answers_udp_max: Annotated[int, about("Most answers over UDP to a client without EDNS, count.", ge=1, le=8)] = (
+        limits.DNS_ANSWERS_UDP_MAX
+    )
+    node_meta_txt: Annotated[bool, about("Add the metadata of nodes to answers that lead to them, as TXT.")] = True
+    recursors: Annotated[
+        str,
+        about(
+            "Servers to ask for other domains, in this order, as addresses; empty for none.", metavar="HOST[:PORT],..."
+        ),
+    ] = ""
+    recursor_timeout_ms: Annotated[int, about("Wait for one of them, milliseconds.", ge=10, le=_INT32)] = (
+        limits.DNS_RECURSOR_TIMEOUT_MS
+    )
+    idle_timeout_ms: Annotated[int, about("A TCP connection without a query, milliseconds.", ge=10, le=_INT32)] = (
+        limits.DNS_IDLE_TIMEOUT_MS
+    )
+    rate: Annotated[
+        int, about("Most UDP answers a second to one public network, count; 0 for no limit.", ge=0, le=_INT32)
+    ] = limits.DNS_RATE_DEFAULT
+    rate_local: Annotated[bool, about("Limit the answers to loopback and private networks, too.")] = False
+    token_file: Annotated[str, about("File with the token whose rights all questions have.", metavar="FILE")] = ""
+
+
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """The journal on disk."""
 
@@ -195,7 +279,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     access: Access = Access()
     lease: Lease = Lease()
     reports: Reports = Reports()
+    probe: Probe = Probe()
     floor: Floor = Floor()
     capacity: Capacity = Capacity()
     http: Http = Http()
+    names: Names = Names()
     journal: Journal = Journal()

@@ -13,7 +13,7 @@ import trustme
 from raw_server import answering, free_port, ok, serving
 
 from townhall.client.connection import Origin
-from townhall.client.http import HttpClient, Request
+from townhall.client.http import HttpClient, Request, _told
 from townhall.model import limits
 from townhall.model.errors import PeerMisbehaved, Unreachable
 
@@ -297,3 +297,12 @@ def test_an_answer_s_conveniences() -> None:
                 answer.json()
 
     run(main())
+
+
+def test_why_a_connection_failed_is_told_in_plain_words() -> None:
+    assert _told(ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)")) == "nothing listens there"
+    assert _told(OSError("odd")) == "odd"
+    assert _told(EOFError()) == "EOFError"
+    unverified = ssl.SSLCertVerificationError("long")
+    unverified.verify_message = "self-signed certificate"
+    assert _told(unverified) == "its certificate is not trusted: self-signed certificate"

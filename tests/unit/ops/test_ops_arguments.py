@@ -59,3 +59,10 @@ def test_names():
     ):
         with pytest.raises(ArgumentTypeError):
             check(text)
+
+
+def test_weights():
+    assert arguments.weight("2.5") == 2.5
+    for text in ("nan", "inf", "-1", "70000", "x", ""):
+        with pytest.raises(ArgumentTypeError):
+            arguments.weight(text)

@@ -7,6 +7,7 @@ import resource
 
 import pytest
 
+from townhall.client.records import Drain
 from townhall.model.errors import AlreadyExists, EngineFailed
 from townhall.ops.commands import backup, catalogue, damage, keys, register, status, token, up
 
@@ -34,6 +35,13 @@ def test_bad_rules(text):
         token.rule(text)
 
 
+@pytest.mark.parametrize("text", ["service:write:web", "key:read:config"])
+def test_rules_that_would_match_nothing_say_how_names_are_built(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"would match nothing: a .* is named"):
+        token.rule(text)
+    assert token.rule("service:read:*")["name"] == ""
+
+
 def test_expiry_of_tokens():
     assert token._expiry({}, 1_000) == "never"
     assert token._expiry({"expires_at": 1_000}, 1_000) == "expired"
@@ -54,7 +62,7 @@ def test_named_ports():
 
 
 def test_status_is_flattened():
-    rows = dict(status._flat("", {"a": {"b": 1, "c": {"d": True}}, "e": [1, 2]}))
+    rows = dict(status._flat("", {"a": {"b": 1, "c": {"d": True}}, "e": [1, 2], "append_buckets": [[1, 2]]}))
     assert rows == {"a.b": "1", "a.c.d": True, "e": [1, 2]}
 
 
@@ -76,6 +84,16 @@ def test_a_backup_never_replaces_a_file(tmp_path, capsys):
     with pytest.raises(AlreadyExists):
         backup._backup(argparse.Namespace(file=str(file), data=str(tmp_path)))
     assert file.read_text() == "precious"
+
+
+def test_a_drain_that_ended_at_its_deadline_says_whom_it_did_not_reach(capsys):
+    over = Drain(service="web", id="a", state="complete", subscribers=2, acknowledged=1, waiting_for=("lazy",))
+    catalogue._tell_drain(over)
+    assert capsys.readouterr().out == (
+        "web a: complete, because its deadline has passed; 1 of 2 subscribers know; never heard from lazy\n"
+    )
+    catalogue._tell_drain(Drain(service="web", id="a", state="complete", subscribers=2, acknowledged=2))
+    assert capsys.readouterr().out == "web a: complete; 2 of 2 subscribers know\n"
 
 
 def test_the_file_limit_is_raised_to_the_hard_one():

@@ -4,6 +4,7 @@ import pytest
 
 from townhall.model import limits
 from townhall.ops.config import BadConfig, data_directory, load, read_file
+from townhall.ops.faces import built_faces
 from townhall.ops.listen import Endpoint
 
 
@@ -55,7 +56,7 @@ def test_native_listener(options, environ, file, expected):
 @pytest.mark.parametrize(
     ("options", "environ", "file", "needle"),
     [
-        ({"consul": "on"}, {}, {}, "option --consul: the consul face is not in this version"),
+        ({"etcd": "on"}, {}, {}, "option --etcd: the etcd face is not in this version"),
         ({}, {"TOWNHALL_XDS": "0"}, {}, "environment TOWNHALL_XDS: the xds face is not in this version"),
         ({}, {}, {"etcd": 2379}, "t.toml: etcd: the etcd face is not in this version"),
         ({"native": "off"}, {}, {}, "option --native: the native face is always on"),
@@ -84,7 +85,7 @@ def test_refused(options, environ, file, needle):
 
 
 def test_all_problems_are_told_at_once():
-    found = problems({"consul": "on"}, {"TOWNHALL_LOG_LEVEL": "loud"}, {"nativ": 1}, path="t.toml")
+    found = problems({"etcd": "on"}, {"TOWNHALL_LOG_LEVEL": "loud"}, {"nativ": 1}, path="t.toml")
     assert len(found) == 3
 
 
@@ -98,11 +99,11 @@ def test_durations(text, expected):
 
 @pytest.mark.parametrize("options", [{"all": True}, {"dev": True}])
 def test_all_and_dev_turn_on_what_is_there(options):
-    assert list(load(options, {}).listeners) == ["native"]
+    assert list(load(options, {}).listeners) == list(built_faces())
 
 
 def test_a_face_that_is_asked_for_by_name_is_an_error_even_with_all():
-    assert problems({"all": True, "consul": "on"}, {})
+    assert problems({"all": True, "etcd": "on"}, {})
     assert load({"all": True, "consul": "off"}, {}).listeners
 
 

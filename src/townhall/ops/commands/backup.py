@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -47,7 +48,8 @@ async def _backup_server(target: Target, file: Path) -> int:
     partial = file.with_name(file.name + ".partial")
     size = 0
     try:
-        with partial.open("wb") as out:
+        # It holds every key and the hashes of all secrets: for its owner's eyes alone, as the data directory.
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
             async with target.registry() as registry:
                 async for piece in registry.backup():
                     size += len(piece)
@@ -55,8 +57,11 @@ async def _backup_server(target: Target, file: Path) -> int:
             out.flush()
             os.fsync(out.fileno())
         partial.rename(file)
+    except OSError as error:
+        return complain(f"{file}: {error.strerror or error}", FAILED)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     sys.stdout.write(f"{file}: backup of {size} bytes\n")
     return 0
 

@@ -168,7 +168,10 @@ async def _run_drain(target: Target, arguments: argparse.Namespace) -> int:
     async with target.registry() as registry:
         if arguments.cancel:
             await registry.cancel_drain(key, instance)
-            sys.stdout.write(f"{key} {instance}: drain cancelled\n")
+            if target.json:
+                print_json(await registry.drain_status(key, instance))
+            else:
+                sys.stdout.write(f"{key} {instance}: drain cancelled\n")
             return 0
         status = await registry.drain(key, instance, deadline_ms=arguments.deadline)
         while not status.over and not arguments.no_wait:
@@ -183,9 +186,13 @@ async def _run_drain(target: Target, arguments: argparse.Namespace) -> int:
 
 
 def _tell_drain(status: Drain) -> None:
-    waiting = f", waiting for {', '.join(status.waiting_for)}" if status.waiting_for else ""
+    state, missing = status.state, ", ".join(status.waiting_for)
+    if missing and status.over:
+        state, missing = "complete, because its deadline has passed", f"; never heard from {missing}"
+    elif missing:
+        missing = f", waiting for {missing}"
     sys.stdout.write(
-        f"{status.service} {status.id}: {status.state}; {status.acknowledged} of {status.subscribers} subscribers know{waiting}\n"
+        f"{status.service} {status.id}: {state}; {status.acknowledged} of {status.subscribers} subscribers know{missing}\n"
     )
     sys.stdout.flush()
 

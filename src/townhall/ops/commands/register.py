@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from townhall.ops.arguments import address_port, duration_ms, instance_id, pair, service, tag
+from townhall.ops.arguments import address_port, duration_ms, instance_id, pair, service, tag, weight
 from townhall.ops.commands import Command
 from townhall.ops.exits import USAGE, complain
 from townhall.ops.target import Target, add_target, print_json
@@ -38,7 +39,7 @@ def _configure_register(parser: argparse.ArgumentParser) -> None:
         help="a further, named port; repeat for more",
     )
     parser.add_argument(
-        "--weight", type=float, default=1.0, metavar="N", help="share of the calls relative to others; default 1"
+        "--weight", type=weight, default=1.0, metavar="N", help="share of the calls relative to others; default 1"
     )
     for name in ("region", "zone", "cluster"):
         parser.add_argument(f"--{name}", default="", metavar="NAME")
@@ -88,6 +89,8 @@ async def _keep(target: Target, arguments: argparse.Namespace) -> int:
     """Stays until SIGTERM or SIGINT, then deregisters; through everything that happens to the registry meanwhile."""
     from townhall.client.provider import Provider  # noqa: PLC0415 - see commands
 
+    # Alarms are printed below; without a handler Python would write their log lines to stderr as well.
+    logging.getLogger("townhall").addHandler(logging.NullHandler())
     ttl = None if arguments.ttl is None else arguments.ttl / 1_000
     provider = Provider(
         target.server, **_fields(target, arguments), ttl=ttl, token=target.token, on_alarm=_alarm, handle_signals=True
@@ -111,7 +114,7 @@ def _tell(target: Target, made: Registered, text: str) -> None:
 
 
 def _alarm(alarm: Alarm) -> None:
-    complain(f"{alarm.kind}: {alarm.message}", 0)
+    complain(alarm.message, 0)
 
 
 # --- deregister

@@ -14,6 +14,9 @@ from townhall.ops.target import Target, add_target, print_json
 
 __all__ = ["COMMANDS"]
 
+_FOR_PROGRAMS: Final = frozenset({"append_buckets", "append_sum_us"})
+"""Of use to --json and metrics only; their quantiles are shown."""
+
 
 def _configure_status(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
@@ -35,6 +38,8 @@ async def _show_status(target: Target) -> int:
 
 def _flat(prefix: str, value: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for name, content in value.items():
+        if name in _FOR_PROGRAMS:
+            continue
         if isinstance(content, Mapping):
             yield from _flat(f"{prefix}{name}.", content)
         else:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "rule"]
 
 _RESOURCES: Final = ("service", "key", "session", "agent", "operator")
+_NAMES: Final = {
+    "service": "namespace/group/name, such as default/default/web",
+    "key": "space/key, such as native/config/*",
+}
 _LEVELS: Final = ("read", "write", "deny")
 
 
@@ -32,6 +36,9 @@ def rule(text: str) -> dict[str, Any]:
             f"{text!r} must be RESOURCE:LEVEL:NAME with one of {', '.join(_RESOURCES)} and one of {', '.join(_LEVELS)}"
         )
     prefix = not name or name.endswith("*")
+    form = _NAMES.get(resource)
+    if form and not prefix and "/" not in name:
+        raise argparse.ArgumentTypeError(f"{text!r} would match nothing: a {resource} is named {form}")
     return {"resource": resource, "level": level, "name": name.removesuffix("*"), "prefix": prefix}
 
 

@@ -34,7 +34,9 @@ def run_demo(*, pace: float, plain: bool) -> int:
     screen: Screen = Plain(sys.stdout) if plain else Terminal(sys.stdout)
     board = Board()
     # What the SDK warns of is what the demo does on purpose, and it would tear the picture.
-    logging.getLogger("townhall.client").setLevel(logging.CRITICAL)
+    sdk_log = logging.getLogger("townhall.client")
+    level_before = sdk_log.level
+    sdk_log.setLevel(logging.CRITICAL)
     try:
         with tempfile.TemporaryDirectory(prefix="townhall-demo-") as directory:
             asyncio.run(_run(Path(directory), board, screen, pace))
@@ -44,6 +46,7 @@ def run_demo(*, pace: float, plain: bool) -> int:
         complain("interrupted; all processes of the demo are stopped", INTERRUPTED)
         return INTERRUPTED
     finally:
+        sdk_log.setLevel(level_before)
         screen.close(board)
     return 0 if board.good else FAILED
 
