@@ -85,6 +85,9 @@ def main() -> int:
     if options.keep:
         RESULTS.mkdir(exist_ok=True)
         base = RESULTS / about["date"]
+        if base.with_suffix(".json").exists():
+            # Scenarios that were run apart on one day are one set of results; what was run again replaces the older.
+            tables = {**json.loads(base.with_suffix(".json").read_text())["results"], **tables}
         base.with_suffix(".json").write_text(json.dumps({"machine": about, "results": tables}, indent=1) + "\n")
         head = [f"# Measured {about['date']}\n", *(f"- {key}: {text(value)}" for key, value in about.items()), ""]
         base.with_suffix(".md").write_text("\n".join(head + lines(tables)))

@@ -67,6 +67,15 @@ def driven(command: list[str]) -> str:
     return done.stdout
 
 
+def patient(command: list[str], seconds: float = 60) -> None:
+    """Run the first command against a server that listens before it serves."""
+    deadline = time.monotonic() + seconds
+    while subprocess.run([*pinned(1), *command], capture_output=True, timeout=60, check=False).returncode:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{command[0]} never succeeded")
+        time.sleep(0.2)
+
+
 def built(name: str, command: list[str], folder: Path) -> str:
     """A load generator, built once."""
     target = cache() / name
@@ -142,7 +151,7 @@ def zookeeper(rounds: int) -> list[Row]:
     command = ["java", "-cp", f"{ZOOKEEPER_JARS}/*", main_class, str(folder / "zoo.cfg")]
     rows = []
     with running(command, port, folder):
-        driven([filler, "mk", str(port), "/b", "300"])
+        patient([filler, "mk", str(port), "/b", "300"])
         driven([generator, str(port), "64", "1", "30", "g", "/b"])  # a cold JVM would be measured otherwise
         for what, op, depth in (
             ("getData, 64×1", "g", 1),

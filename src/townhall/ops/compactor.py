@@ -73,6 +73,10 @@ def compact(directory: Path) -> int:
 def main(arguments: list[str]) -> int:
     """The process: prints the position, or one line on stderr and 1."""
     os.nice(_NICENESS)
+    # Linux weighs sessions against each other before processes, and this process has a session of its own, so that
+    # a Ctrl-C meant for the server does not end it half way.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
     try:
         sys.stdout.write(f"{compact(Path(arguments[0]))}\n")
     except TownhallError as error:
