@@ -42,6 +42,7 @@ SUITES = [
     Suite("go", "go", "golang-go", ["go", "run", "client.go"]),
     Suite("java", "java", "default-jdk-headless", ["java", "Client.java"]),
     Suite("py-consul", "python3", "python3", [sys.executable, "py_consul.py"], "consul"),
+    Suite("node-consul", "npm", "npm", [sys.executable, "node_consul.py"], "consul", carried=False),
     Suite("golden", "python3", "python3", [sys.executable, "golden.py"], "consul", carried=False),
 ]
 
