@@ -7,16 +7,19 @@ matches is denied. While access control is off everybody may do everything.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import NoReturn
 
 from townhall.core import Rules
 from townhall.core.state import State
 from townhall.model import limits
-from townhall.model.access import Actor, Level, Resource, Rule
+from townhall.model.access import ANONYMOUS, Actor, Level, Resource, Rule, Token
 from townhall.model.errors import Denied, Unauthenticated
 from townhall.model.instance import ServiceKey
 
-__all__ = ["allowed", "allowed_range", "enforced", "hash_secret", "key_name", "refuse", "resolve", "service_name"]
+__all__ = [
+    "allowed", "allowed_range", "enforced", "granted", "hash_secret", "key_name", "refuse", "resolve", "service_name",
+]  # fmt: skip
 
 
 def hash_secret(secret: str) -> bytes:
@@ -35,7 +38,8 @@ def resolve(state: State, rules: Rules, *, secret: str, address: str, now_ms: in
     While access control is off an unknown secret is anonymous too: clients may be given tokens before it is on.
     """
     needed = enforced(state, rules)
-    anonymous = Actor(address=address, restricted=needed)
+    everybody = state.tokens.get(ANONYMOUS)
+    anonymous = Actor(rules=_rights(state, everybody) if everybody else (), address=address, restricted=needed)
     if not secret:
         return anonymous
     token_id = state.secrets.get(hash_secret(secret)) if len(secret) <= limits.TOKEN_SECRET_SIZE_MAX else None
@@ -48,12 +52,27 @@ def resolve(state: State, rules: Rules, *, secret: str, address: str, now_ms: in
         if needed:
             raise Unauthenticated("the token has expired", advice="ask an operator for a new one", token=token.id)
         return anonymous
-    granted: list[Rule] = []
-    for name in token.policies:
+    return Actor(token.id, _rights(state, token), token.management, internal=False, address=address, restricted=needed)
+
+
+def _rights(state: State, token: Token) -> tuple[Rule, ...]:
+    return (*token.rules, *granted(state, policies=token.policies, roles=token.roles))
+
+
+def granted(state: State, *, policies: Iterable[str], roles: Iterable[str] = ()) -> tuple[Rule, ...]:
+    """The rules of policies and of roles with their policies; names of what is gone grant nothing."""
+    found: list[Rule] = []
+    named = list(policies)
+    for name in roles:
+        role = state.roles.get(name)
+        if role is not None:
+            found.extend(role.rules)
+            named.extend(role.policies)
+    for name in dict.fromkeys(named):
         policy = state.policies.get(name)
         if policy is not None:
-            granted.extend(policy.rules)
-    return Actor(token.id, tuple(granted), token.management, internal=False, address=address, restricted=needed)
+            found.extend(policy.rules)
+    return tuple(found)
 
 
 def allowed(actor: Actor, resource: Resource, level: Level, name: str) -> bool:

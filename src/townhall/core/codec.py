@@ -19,7 +19,7 @@ from townhall.core.facts import Commit
 from townhall.core.keyspace import TO_THE_END, Keyspace
 from townhall.core.state import DEFAULT_SETTINGS, Lease, RemovedService, Service, Session, State
 from townhall.core.tally import Tally
-from townhall.model.access import Policy, Token
+from townhall.model.access import Policy, Role, Token
 from townhall.model.check import Check, Node
 from townhall.model.errors import Damaged
 from townhall.model.instance import ServiceKey, ServiceSettings
@@ -120,6 +120,7 @@ def dump_state(state: State) -> Iterator[bytes]:
             (b"X", list(state.sessions.values())),
             (b"T", list(state.tokens.values())),
             (b"P", list(state.policies.values())),
+            (b"O", list(state.roles.values())),
             (b"N", list(state.nodes.values())),
             (b"C", list(state.checks.values())),
         ),
@@ -279,6 +280,10 @@ def _load_policies(state: State, rows: list[Policy]) -> None:
     state.policies.update({policy.name: policy for policy in rows})
 
 
+def _load_roles(state: State, rows: list[Role]) -> None:
+    state.roles.update({role.name: role for role in rows})
+
+
 def _load_nodes(state: State, rows: list[Node]) -> None:
     pairs = state.interner.pairs
     for node in rows:
@@ -301,6 +306,7 @@ _SECTIONS: dict[bytes, tuple[msgspec.msgpack.Decoder[Any], Callable[[State, Any]
     b"X": (msgspec.msgpack.Decoder(list[Session]), _load_sessions),
     b"T": (msgspec.msgpack.Decoder(list[Token]), _load_tokens),
     b"P": (msgspec.msgpack.Decoder(list[Policy]), _load_policies),
+    b"O": (msgspec.msgpack.Decoder(list[Role]), _load_roles),
     b"N": (msgspec.msgpack.Decoder(list[Node]), _load_nodes),
     b"C": (msgspec.msgpack.Decoder(list[Check]), _load_checks),
 }

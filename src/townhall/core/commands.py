@@ -14,8 +14,8 @@ from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
 
 __all__ = [
     "BootstrapAccess", "CancelDrain", "CloseSession", "Command", "CompactSpace", "DeleteCheck", "DeleteNode",
-    "DeletePolicy", "DeleteService", "DeleteToken", "Deregister", "EndLease", "GrantLease", "LapseLeases",
-    "LeaseGrant", "MarkReported", "OpenSession", "PatchInstance", "PutCheck", "PutNode", "PutPolicy", "PutService",
+    "DeletePolicy", "DeleteRole", "DeleteService", "DeleteToken", "Deregister", "EndLease", "GrantLease", "LapseLeases",
+    "LeaseGrant", "MarkReported", "OpenSession", "PatchInstance", "PutCheck", "PutNode", "PutPolicy", "PutRole", "PutService",
     "PutToken", "RangeResult", "RecoverLease", "Register", "Registration", "SetCheck", "SetConnection",
     "SetMaintenance", "SetOverride", "StartDrain", "Sweep", "TakeOverLeases", "Transact", "TransactResult",
 ]  # fmt: skip
@@ -290,6 +290,10 @@ class PutToken(msgspec.Struct, frozen=True, kw_only=True):
     """Use this secret for a new token instead of a drawn one."""
     new_id: str = ""
     """Use this id for a new token instead of a drawn one; one that is taken is AlreadyExists."""
+    roles: tuple[str, ...] | None = None
+    """These and the next two: None keeps what a token has."""
+    rules: tuple[Rule, ...] | None = None
+    extra: dict[str, str] | None = None
 
 
 class DeleteToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,10 +308,27 @@ class PutPolicy(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     rules: tuple[Rule, ...]
     description: str = ""
+    extra: dict[str, str] = {}
 
 
 class DeletePolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Remove a policy; tokens that name it lose its rights."""
+    """Remove a policy; tokens and roles that name it lose its rights."""
+
+    name: str
+
+
+class PutRole(msgspec.Struct, frozen=True, kw_only=True):
+    """Make or replace a role. Result: the ``Role``. NotFound when a policy that it names is not there."""
+
+    name: str
+    policies: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    description: str = ""
+    extra: dict[str, str] = {}
+
+
+class DeleteRole(msgspec.Struct, frozen=True, kw_only=True):
+    """Remove a role; tokens that name it lose its rights."""
 
     name: str
 
@@ -316,7 +337,7 @@ Command = (
     Register | Deregister | PatchInstance | SetOverride | SetMaintenance | StartDrain | CancelDrain | MarkReported
     | PutService | DeleteService | GrantLease | EndLease | LapseLeases | RecoverLease | SetConnection | Sweep
     | TakeOverLeases | OpenSession | CloseSession | Transact | CompactSpace | BootstrapAccess | PutToken | DeleteToken
-    | PutPolicy | DeletePolicy | PutNode | DeleteNode | PutCheck | DeleteCheck | SetCheck
+    | PutPolicy | DeletePolicy | PutRole | DeleteRole | PutNode | DeleteNode | PutCheck | DeleteCheck | SetCheck
 )  # fmt: skip
 
 

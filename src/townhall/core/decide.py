@@ -52,6 +52,8 @@ _TABLE: Mapping[type, Decide] = {
     commands.DeleteToken: decide_access.delete_token,
     commands.PutPolicy: decide_access.put_policy,
     commands.DeletePolicy: decide_access.delete_policy,
+    commands.PutRole: decide_access.put_role,
+    commands.DeleteRole: decide_access.delete_role,
     commands.PutNode: decide_checks.put_node,
     commands.DeleteNode: decide_checks.delete_node,
     commands.PutCheck: decide_checks.put_check,

@@ -43,6 +43,8 @@ _TABLE: Mapping[type, Apply] = {
     facts.TokenDeleted: evolve_access.token_deleted,
     facts.PolicyPut: evolve_access.policy_put,
     facts.PolicyDeleted: evolve_access.policy_deleted,
+    facts.RolePut: evolve_access.role_put,
+    facts.RoleDeleted: evolve_access.role_deleted,
     facts.NodePut: evolve_checks.node_put,
     facts.NodeDeleted: evolve_checks.node_deleted,
     facts.CheckPut: evolve_checks.check_put,

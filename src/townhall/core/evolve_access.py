@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from townhall.core import Changes, facts
 from townhall.core.state import State
 
-__all__ = ["access_enabled", "policy_deleted", "policy_put", "token_deleted", "token_put"]
+__all__ = ["access_enabled", "policy_deleted", "policy_put", "role_deleted", "role_put", "token_deleted", "token_put"]
 
 
 def access_enabled(state: State, fact: facts.AccessEnabled, changes: Changes) -> None:
@@ -44,4 +44,16 @@ def policy_put(state: State, fact: facts.PolicyPut, changes: Changes) -> None:
 def policy_deleted(state: State, fact: facts.PolicyDeleted, changes: Changes) -> None:
     """A policy was removed; tokens that name it lose its rights."""
     if state.policies.pop(fact.name, None) is not None:
+        changes.access = True
+
+
+def role_put(state: State, fact: facts.RolePut, changes: Changes) -> None:
+    """A role was made or replaced."""
+    state.roles[fact.role.name] = replace(fact.role, revision=state.position)
+    changes.access = True
+
+
+def role_deleted(state: State, fact: facts.RoleDeleted, changes: Changes) -> None:
+    """A role was removed; tokens that name it lose its rights."""
+    if state.roles.pop(fact.name, None) is not None:
         changes.access = True

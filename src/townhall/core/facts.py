@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from townhall.model.access import Policy, Token
+from townhall.model.access import Policy, Role, Token
 from townhall.model.check import Check, CheckStatus, Node
 from townhall.model.instance import Instance, ServiceKey, ServiceSettings, Verdict
 from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
@@ -18,8 +18,8 @@ __all__ = [
     "AccessEnabled", "CheckChanged", "CheckDeleted", "CheckPut", "Commit", "Deregistered", "DrainCancelled",
     "DrainStarted", "Fact", "HoldReleased", "KeyDeleted", "KeyPut", "KeysWritten", "LeaseConnectionChanged",
     "LeaseEnded", "LeaseGranted", "LeaseLapsed", "LeaseRecovered", "LeasesTakenOver", "MaintenanceSet", "NodeDeleted",
-    "NodePut", "OverrideSet", "PolicyDeleted", "PolicyPut", "Registered", "Reported", "ServiceDeleted", "ServicePut",
-    "SessionClosed", "SessionOpened", "SpaceCompacted", "TokenDeleted", "TokenPut",
+    "NodePut", "OverrideSet", "PolicyDeleted", "PolicyPut", "Registered", "Reported", "RoleDeleted", "RolePut",
+    "ServiceDeleted", "ServicePut", "SessionClosed", "SessionOpened", "SpaceCompacted", "TokenDeleted", "TokenPut",
 ]  # fmt: skip
 
 
@@ -226,6 +226,18 @@ class PolicyDeleted(msgspec.Struct, frozen=True, array_like=True, tag=34):
     name: str
 
 
+class RolePut(msgspec.Struct, frozen=True, array_like=True, tag=35):
+    """A role was made or replaced."""
+
+    role: Role
+
+
+class RoleDeleted(msgspec.Struct, frozen=True, array_like=True, tag=36):
+    """A role was removed."""
+
+    name: str
+
+
 class NodePut(msgspec.Struct, frozen=True, array_like=True, tag=40):
     """A node stands with this definition. ``evolve`` sets its revisions."""
 
@@ -264,7 +276,8 @@ Fact = (
     Registered | Deregistered | OverrideSet | MaintenanceSet | DrainStarted | DrainCancelled | Reported | ServicePut
     | ServiceDeleted | LeaseGranted | LeaseEnded | LeaseLapsed | LeaseRecovered | LeaseConnectionChanged | HoldReleased
     | LeasesTakenOver | KeysWritten | SpaceCompacted | SessionOpened | SessionClosed | AccessEnabled | TokenPut
-    | TokenDeleted | PolicyPut | PolicyDeleted | NodePut | NodeDeleted | CheckPut | CheckDeleted | CheckChanged
+    | TokenDeleted | PolicyPut | PolicyDeleted | RolePut | RoleDeleted | NodePut | NodeDeleted | CheckPut | CheckDeleted
+    | CheckChanged
 )  # fmt: skip
 
 

@@ -121,6 +121,8 @@ _TABLE: Mapping[type, Callable[[State, Any], Footprint]] = {
     commands.DeleteToken: _alone,
     commands.PutPolicy: _alone,
     commands.DeletePolicy: _alone,
+    commands.PutRole: _alone,
+    commands.DeleteRole: _alone,
     commands.PutNode: decide_checks.node_footprint,
     commands.DeleteNode: _alone,
     commands.PutCheck: decide_checks.put_check_footprint,

@@ -44,6 +44,7 @@ def check(state: State) -> None:
     assert state.secrets == {token.secret_hash: token.id for token in state.tokens.values()}
     assert all(token.id == token_id for token_id, token in state.tokens.items())
     assert all(policy.name == name for name, policy in state.policies.items())
+    assert all(role.name == name for name, role in state.roles.items())
 
 
 def _check_counts(tally: Tally, counted: Tally) -> None:

@@ -17,7 +17,7 @@ from townhall.core.rights import check as check_rights
 from townhall.core.rights import space_end
 from townhall.core.state import DEFAULT_SETTINGS, Lease, Service, Session, State
 from townhall.core.tally import Tally, settled
-from townhall.model.access import Actor, Level, Policy, Resource, Token
+from townhall.model.access import Actor, Level, Policy, Resource, Role, Token
 from townhall.model.check import Check, CheckStatus, Node
 from townhall.model.errors import Compacted, LeaseNotFound, NotFound, Unauthenticated
 from townhall.model.instance import Instance, ServiceKey, ServiceSettings
@@ -434,3 +434,8 @@ class Reader:
         """All policies, by name."""
         self.require(Resource.OPERATOR, Level.READ, "")
         return sorted(self.state.policies.values(), key=attrgetter("name"))
+
+    def roles(self) -> Sequence[Role]:
+        """All roles, by name."""
+        self.require(Resource.OPERATOR, Level.READ, "")
+        return sorted(self.state.roles.values(), key=attrgetter("name"))

@@ -161,6 +161,8 @@ RIGHTS: Mapping[type, Callable[[State, Any], Iterator[Need]]] = {
     commands.DeleteToken: _operator,
     commands.PutPolicy: _operator,
     commands.DeletePolicy: _operator,
+    commands.PutRole: _operator,
+    commands.DeleteRole: _operator,
     commands.PutNode: _node,
     commands.DeleteNode: _node,
     commands.PutCheck: _put_check,

@@ -22,7 +22,7 @@ from townhall.core.check_index import CheckIndex
 from townhall.core.intern import Interner
 from townhall.core.tally import Tally
 from townhall.model import limits
-from townhall.model.access import Policy, Token
+from townhall.model.access import Policy, Role, Token
 from townhall.model.check import Check, Node
 from townhall.model.instance import Instance, ServiceKey, ServiceSettings
 from townhall.model.lease import LeaseKind, SessionBehavior
@@ -193,7 +193,7 @@ class State:
 
     __slots__ = (
         "access_enabled", "book", "ephemeral", "folded", "generation", "history", "instance_count", "interner", "leases", "listing_floor", "listings",
-        "namespaces", "policies", "position", "removed", "removed_floor", "secrets", "services", "sessions", "sessions_revision", "silent", "spaces", "stamp",
+        "namespaces", "policies", "position", "removed", "removed_floor", "roles", "secrets", "services", "sessions", "sessions_revision", "silent", "spaces", "stamp",
         "stamp_node", "time_ms", "tokens",
     )  # fmt: skip
 
@@ -240,6 +240,7 @@ class State:
         self.secrets: dict[bytes, str] = {}
         """Hash of a token's secret → the token's id."""
         self.policies: dict[str, Policy] = {}
+        self.roles: dict[str, Role] = {}
 
     @property
     def nodes(self) -> dict[str, Node]:

@@ -6,7 +6,10 @@ import enum
 
 import msgspec
 
-__all__ = ["Actor", "Level", "Policy", "Resource", "Rule", "Token"]
+__all__ = ["ANONYMOUS", "Actor", "Level", "Policy", "Resource", "Role", "Rule", "Token"]
+
+ANONYMOUS = "anonymous"
+"""Id of the token, when there is one, whose rights everybody has who presents none."""
 
 
 class Resource(enum.StrEnum):
@@ -48,6 +51,20 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     rules: tuple[Rule, ...]
     description: str = ""
     revision: int = 0
+    extra: dict[str, str] = {}
+    """What only one face needs to keep with it, such as the text that the rules were written in."""
+
+
+class Role(msgspec.Struct, frozen=True, gc=False):
+    """A named set of policies, for tokens to have together; ``rules`` are its own beside theirs."""
+
+    name: str
+    policies: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    description: str = ""
+    revision: int = 0
+    extra: dict[str, str] = {}
+    """See ``Policy.extra``."""
 
 
 class Token(msgspec.Struct, frozen=True, gc=False):
@@ -63,6 +80,11 @@ class Token(msgspec.Struct, frozen=True, gc=False):
     management: bool = False
     """May do everything."""
     revision: int = 0
+    roles: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    """Its own, beside those of its policies and roles."""
+    extra: dict[str, str] = {}
+    """See ``Policy.extra``."""
 
 
 class Actor(msgspec.Struct, frozen=True, gc=False):

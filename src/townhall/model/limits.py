@@ -46,6 +46,7 @@ SERVICES_COUNT_MAX: Final = 1_000_000
 LEASES_COUNT_MAX: Final = 10_000_000
 TOKENS_COUNT_MAX: Final = 100_000
 POLICIES_COUNT_MAX: Final = 10_000
+ROLES_COUNT_MAX: Final = 10_000
 BATCH_COUNT_MAX: Final = 10_000
 """Instances in one batch register, leases in one renewal, failures in one report: bounded work per request."""
 INTERNED_COUNT_MAX: Final = 65_536
@@ -180,6 +181,9 @@ LOCK_WAITERS_MAX: Final = 10_000
 
 POLICY_RULES_MAX: Final = 1_000
 TOKEN_POLICIES_MAX: Final = 64
+TOKEN_ROLES_MAX: Final = 64
+ACCESS_EXTRA_SIZE_MAX: Final = 131_072
+"""Characters that a face keeps with a policy, role or token: the text of Consul's rules, identities."""
 TOKEN_SECRET_SIZE_MIN: Final = 16
 """Secrets that somebody chose: stored with a fast hash, so they must be long (a UUID has 36 characters)."""
 TOKEN_SECRET_SIZE_MAX: Final = 512

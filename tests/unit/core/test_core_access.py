@@ -18,7 +18,7 @@ from townhall.core.access import (
 )
 from townhall.core.queries import Reader
 from townhall.model import limits
-from townhall.model.access import Actor, Level, Resource, Rule
+from townhall.model.access import ANONYMOUS, Actor, Level, Resource, Rule
 from townhall.model.errors import Denied, Unauthenticated
 from townhall.model.instance import ServiceKey
 
@@ -148,3 +148,30 @@ def test_an_expired_token_is_nobody_while_access_is_off():
     known = resolve(world.state, world.rules, secret=secret, address="", now_ms=world.now_ms)
     assert known.management
     assert resolve(world.state, world.rules, secret=secret, address="", now_ms=world.now_ms + 1).token_id == ""
+
+
+def test_a_token_has_the_rights_of_its_roles_and_its_own():
+    world = World()
+    one, two, own = Rule(S, READ, "a"), Rule(S, READ, "b"), Rule(K, READ, "native/")
+    world.run(commands.PutPolicy(name="one", rules=(one,)))
+    world.run(commands.PutRole(name="r", policies=("one",), rules=(two,)))
+    _, secret = world.run(commands.PutToken(policies=("one",), roles=("r",), rules=(own,)))
+
+    def rules():
+        return resolve(world.state, world.rules, secret=secret, address="", now_ms=world.now_ms).rules
+
+    assert sorted(rules(), key=str) == sorted((one, two, own), key=str), "a policy that comes by two ways counts once"
+    world.run(commands.DeletePolicy(name="one"))
+    assert sorted(rules(), key=str) == sorted((two, own), key=str)
+    world.run(commands.DeleteRole(name="r"))
+    assert rules() == (own,)
+
+
+def test_everybody_has_the_rights_of_the_anonymous_token():
+    world = World()
+    world.run(commands.PutToken(new_id=ANONYMOUS, rules=(Rule(S, READ, "a"),)))
+    world.run(commands.BootstrapAccess())
+    actor = resolve(world.state, world.rules, secret="", address="", now_ms=world.now_ms)
+    assert actor.token_id == ""
+    assert allowed(actor, S, READ, "a")
+    assert not allowed(actor, S, WRITE, "a")

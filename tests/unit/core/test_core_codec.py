@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from townhall.core import Commit, commands, facts
 from townhall.core.codec import FORMAT, decode_commit, dump_state, encode_commit, load_state
 from townhall.core.state import State
-from townhall.model.access import Level, Policy, Resource, Rule, Token
+from townhall.model.access import Level, Policy, Resource, Role, Rule, Token
 from townhall.model.check import Check, CheckDefinition, CheckKind, CheckStatus, Node
 from townhall.model.errors import Damaged
 from townhall.model.instance import CLEAR, Evidence, Instance, ServiceKey, ServiceSettings, Verdict
@@ -53,6 +53,8 @@ ONE_OF_EACH = (
     facts.TokenDeleted("t"),
     facts.PolicyPut(Policy("p", (Rule(Resource.KEY, Level.WRITE, "native/"),))),
     facts.PolicyDeleted("p"),
+    facts.RolePut(Role("r", ("p",), (Rule(Resource.NODE, Level.READ),), "d", extra={"k": "v"})),
+    facts.RoleDeleted("r"),
     facts.NodePut(Node(name="n", id="u", address="127.0.0.1", tagged_addresses={"lan": "127.0.0.1"}, meta={"k": "v"})),
     facts.NodeDeleted("n"),
     facts.CheckPut(Check(node="n", id="c", key=WEB, instance="a", definition=DEFINITION)),
@@ -122,6 +124,8 @@ def full_world() -> World:
     )
     world.run(commands.PutCheck(node="m1", id="alive", definition=DEFINITION, output="unknown"))
     world.run(commands.PutPolicy(name="p", rules=(Rule(Resource.SERVICE, Level.READ),)))
+    world.run(commands.PutRole(name="r", policies=("p",), extra={"k": "v"}))
+    world.run(commands.PutToken(roles=("r",), rules=(Rule(Resource.NODE, Level.READ),)))
     world.run(commands.BootstrapAccess())
     return world
 

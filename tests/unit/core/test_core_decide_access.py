@@ -142,3 +142,45 @@ def test_policies():
     assert world.state.policies == {}
     with pytest.raises(NotFound):
         world.run(commands.DeletePolicy(name="p"))
+
+
+def test_roles():
+    world = World()
+    with pytest.raises(NotFound):
+        world.run(commands.PutRole(name="r", policies=("p",)))
+    world.run(commands.PutPolicy(name="p", rules=RULES))
+    role = world.run(commands.PutRole(name="r", policies=("p",), description="d"))
+    assert (role.policies, world.state.roles["r"].revision) == (("p",), world.state.position)
+    position = world.state.position
+    world.run(commands.PutRole(name="r", policies=("p",), description="d"))
+    assert world.state.position == position, "the same again is not journaled"
+    token, _ = world.run(commands.PutToken(roles=("r",), rules=RULES, extra={"k": "v"}))
+    changed, _ = world.run(commands.PutToken(id=token.id, description="d"))
+    assert (changed.roles, changed.rules, changed.extra) == (("r",), RULES, {"k": "v"}), "what is not given is kept"
+    changed, _ = world.run(commands.PutToken(id=token.id, roles=()))
+    assert changed.roles == ()
+    with pytest.raises(NotFound):
+        world.run(commands.PutToken(roles=("ghost",)))
+    world.run(commands.DeleteRole(name="r"))
+    with pytest.raises(NotFound):
+        world.run(commands.DeleteRole(name="r"))
+
+
+def test_bounds_of_roles(monkeypatch):
+    world = World()
+    large = {"k": "v" * limits.ACCESS_EXTRA_SIZE_MAX}
+    for command in (
+        commands.PutRole(name=""),
+        commands.PutRole(name="r", policies=("p",) * (limits.TOKEN_POLICIES_MAX + 1)),
+        commands.PutRole(name="r", rules=RULES * (limits.POLICY_RULES_MAX + 1)),
+        commands.PutRole(name="r", extra=large),
+        commands.PutPolicy(name="p", rules=(), extra=large),
+        commands.PutToken(extra=large),
+        commands.PutToken(roles=("r",) * (limits.TOKEN_ROLES_MAX + 1)),
+    ):
+        with pytest.raises(InvalidField):
+            world.run(command)
+    monkeypatch.setattr(limits, "ROLES_COUNT_MAX", 1)
+    world.run(commands.PutRole(name="r"))
+    with pytest.raises(OverLimit):
+        world.run(commands.PutRole(name="q"))

@@ -7,7 +7,7 @@ from core_world import World
 from townhall.core import Changes, facts
 from townhall.core.evolve_access import token_put
 from townhall.core.state import State
-from townhall.model.access import Policy, Token
+from townhall.model.access import Policy, Role, Token
 
 
 def test_a_new_secret_takes_the_place_of_the_old_one():
@@ -37,4 +37,13 @@ def test_policies_and_the_switch():
     assert world.state.policies["p"].revision == 1
     world.commit((facts.PolicyDeleted("p"),))
     world.commit((facts.PolicyDeleted("p"),))
+    assert [changes.access for changes in world.changes] == [True, True, False]
+
+
+def test_roles_come_and_go():
+    world = World()
+    world.commit((facts.RolePut(Role("r", ("p",))),))
+    assert world.state.roles["r"].revision == 1
+    world.commit((facts.RoleDeleted("r"),))
+    world.commit((facts.RoleDeleted("r"),))
     assert [changes.access for changes in world.changes] == [True, True, False]

@@ -56,6 +56,7 @@ def test_many_instances_on_one_lease_share_a_commit_but_not_with_its_end():
         commands.TakeOverLeases(),
         commands.BootstrapAccess(),
         commands.PutPolicy(name="p", rules=()),
+        commands.PutRole(name="r"),
     ],
 )
 def test_what_asks_the_floor_or_touches_everything_is_decided_alone(command):

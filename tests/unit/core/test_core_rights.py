@@ -48,6 +48,8 @@ NEEDS = (
     (commands.DeleteToken(id="t"), OPERATOR),
     (commands.PutPolicy(name="p", rules=()), OPERATOR),
     (commands.DeletePolicy(name="p"), OPERATOR),
+    (commands.PutRole(name="r"), OPERATOR),
+    (commands.DeleteRole(name="r"), OPERATOR),
     (commands.PutNode(name="node-1"), NODE),
     (commands.DeleteNode(name="node-1"), NODE),
     (commands.PutCheck(node="node-1", id="c"), NODE),
