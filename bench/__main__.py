@@ -1,9 +1,11 @@
 """``make bench``: run the scenarios, print a table, keep the result.
 
-    python -m bench [--only reads,fanout] [--rounds 3] [--no-peers] [--keep]
+    python -m bench [--list] [--only reads,consul] [--rounds 3] [--no-peers] [--keep]
 
-Real peers (etcd, ZooKeeper) are measured in the same run, in turn, on their own protocols, where they are installed
-and their load generators are at hand (``bench.peers``). ``--keep`` writes ``bench/results/<date>.json`` and ``.md``.
+A name stands for all scenarios that begin with it: ``consul`` for ``consul-kv`` and its siblings, which compare us with
+a real Consul in turn where one is on PATH (``bench.consul``). etcd and ZooKeeper are measured on their own protocols
+where they are installed and their load generators are at hand (``bench.peers``). A scenario that fails is a row that
+says so, and the others go on. ``--keep`` writes ``bench/results/<date>.json`` and ``.md``.
 """
 
 from __future__ import annotations
@@ -15,12 +17,21 @@ import json
 import os
 import platform
 import sys
+import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import peers, scenarios
+from bench import consul, peers, scenarios
 
 RESULTS = Path(__file__).parent / "results"
+PEERS = "peers"
+SCENARIOS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
+    **scenarios.SCENARIOS,
+    **consul.SCENARIOS,
+    PEERS: peers.measure,
+}
 
 
 def machine() -> dict[str, Any]:
@@ -61,26 +72,54 @@ def lines(tables: dict[str, list[dict[str, Any]]]) -> list[str]:
     return out
 
 
+def chosen(only: str) -> list[str]:
+    """The scenarios that are asked for, by name or by the beginning of it. Raises ``ValueError`` for one that is not."""
+    found: dict[str, None] = {}
+    for wanted in [name for name in only.split(",") if name]:
+        names = [name for name in SCENARIOS if name == wanted or name.startswith(wanted + "-")]
+        if not names:
+            raise ValueError(f"no such scenario: {wanted}; there are: {', '.join(SCENARIOS)}")
+        found.update(dict.fromkeys(names))
+    return list(found) or list(SCENARIOS)
+
+
+def attempt(name: str, rounds: int) -> list[dict[str, Any]]:
+    """The rows of one scenario, or one that says why there are none."""
+    began = time.monotonic()
+    print(f"… {name}", file=sys.stderr, flush=True)
+    try:
+        rows = SCENARIOS[name](rounds)
+    except Exception as error:
+        traceback.print_exc()
+        rows = [{"what": name, "failed": f"{type(error).__name__}: {error}"}]
+    print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return rows
+
+
 def main() -> int:
-    """Run what was asked for."""
+    """Run what was asked for; 1 when a scenario failed."""
     parser = argparse.ArgumentParser(prog="bench", description="Townhall's benchmarks")
-    parser.add_argument("--only", default="", help=f"comma-separated: {', '.join(scenarios.SCENARIOS)}, peers")
+    parser.add_argument("--list", action="store_true", help="print the scenarios with what they measure")
+    parser.add_argument("--only", default="", help="comma-separated names, or what they begin with")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--no-peers", action="store_true", help="leave etcd and ZooKeeper out")
     parser.add_argument("--keep", action="store_true", help="write bench/results/<date>.json and .md")
     options = parser.parse_args()
-    chosen = [name for name in options.only.split(",") if name] or [*scenarios.SCENARIOS, "peers"]
-    unknown = set(chosen) - {*scenarios.SCENARIOS, "peers"}
-    if unknown:
-        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    if options.list:
+        for name, run in SCENARIOS.items():
+            print(f"{name:18} {(run.__doc__ or '').splitlines()[0]}")
+        return 0
+    try:
+        names = chosen(options.only)
+    except ValueError as error:
+        parser.error(str(error))
     about = machine()
     print("\n".join(f"{key}: {value}" for key, value in about.items()), flush=True)
     tables: dict[str, list[dict[str, Any]]] = {}
-    for name in chosen:
-        if name == "peers" and options.no_peers:
+    for name in names:
+        if name == PEERS and options.no_peers:
             continue
-        print(f"… {name}", file=sys.stderr, flush=True)
-        tables[name] = peers.measure(options.rounds) if name == "peers" else scenarios.SCENARIOS[name](options.rounds)
+        tables[name] = attempt(name, options.rounds)
         print("\n".join(lines({name: tables[name]})), flush=True)
     if options.keep:
         RESULTS.mkdir(exist_ok=True)
@@ -91,7 +130,9 @@ def main() -> int:
         base.with_suffix(".json").write_text(json.dumps({"machine": about, "results": tables}, indent=1) + "\n")
         head = [f"# Measured {about['date']}\n", *(f"- {key}: {text(value)}" for key, value in about.items()), ""]
         base.with_suffix(".md").write_text("\n".join(head + lines(tables)))
-    return 0
+    return int(
+        any("failed" in row and "what" in row and row["what"] in names for rows in tables.values() for row in rows)
+    )
 
 
 if __name__ == "__main__":

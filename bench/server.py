@@ -24,18 +24,56 @@ def pinned(core: int) -> list[str]:
     return ["taskset", "-c", str(core)] if shutil.which("taskset") and (os.cpu_count() or 1) > 1 else []
 
 
-class Server:
+class Process:
+    """A server of any make, in a process pinned to the first core, with a folder of its own that goes with it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-bench-", dir=cache()))
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self.process is not None
+        return self.process.pid
+
+    def memory(self) -> int:
+        """Resident bytes now."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
+
+    def cpu(self) -> float:
+        """CPU seconds used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Stop it and wait."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(START_SECONDS)
+        self.process = None
+
+    def remove(self) -> None:
+        """Kill it, and remove its files."""
+        self.stop(signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Server(Process):
     """One running registry. ``durable`` keeps its data in a temporary directory on the disk under the current folder."""
 
     def __init__(self, *, durable: bool = True, arguments: Sequence[str] = ()) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="townhall-bench-", dir=cache()))
+        super().__init__("townhall")
         self.arguments = (
             ["--data", str(self.folder / "data")] if durable else ["--dev", "--consul", "off", "--dns", "off"]
         )
         self.arguments += arguments
-        self.process: subprocess.Popen[str] | None = None
         self.url = ""
         self.port = 0
+        self.listen: dict[str, str] = {}
+        """Face → host:port."""
 
     def start(self) -> float:
         """Start it; returns the seconds from the start of the process to its line that it is ready."""
@@ -49,29 +87,11 @@ class Server:
         if not line:
             raise RuntimeError((self.folder / "log").read_text())
         ready: dict[str, Any] = json.loads(line)
-        address = ready["listen"]["native"]
+        self.listen = ready["listen"]
+        address = self.listen["native"]
         self.port = int(address.rpartition(":")[2])
         self.url = f"http://{address}"
         return seconds
-
-    def memory(self) -> int:
-        """Resident bytes now."""
-        assert self.process is not None
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
-
-    def cpu(self) -> float:
-        """CPU seconds used so far."""
-        assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Stop it and wait."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(how)
-            self.process.wait(START_SECONDS)
-        self.process = None
 
 
 def cache() -> Path:
@@ -89,8 +109,7 @@ def server(*, durable: bool = True, arguments: Sequence[str] = ()) -> Iterator[S
         running.start()
         yield running
     finally:
-        running.stop(signal.SIGKILL)
-        shutil.rmtree(running.folder, ignore_errors=True)
+        running.remove()
 
 
 def generate(module: str, *arguments: str, seconds: float = 300) -> dict[str, Any]:
