@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from townhall.core import Rules
+from townhall.core.keyspace import TO_THE_END
 from townhall.core.state import State
 from townhall.model import limits
 from townhall.model.access import ANONYMOUS, Actor, Level, Resource, Rule, Token
@@ -19,6 +20,7 @@ from townhall.model.instance import ServiceKey
 
 __all__ = [
     "allowed", "allowed_range", "enforced", "granted", "hash_secret", "key_name", "refuse", "resolve", "service_name",
+    "space_end",
 ]  # fmt: skip
 
 
@@ -82,15 +84,22 @@ def allowed(actor: Actor, resource: Resource, level: Level, name: str) -> bool:
     size = -1
     best = Level.DENY
     for rule in actor.rules:
-        if rule.resource is not resource or len(rule.name) < size:
+        if rule.resource is not resource or (rule.only and rule.level is not level):
             continue
-        if not (name.startswith(rule.name) if rule.prefix else name == rule.name):
+        length = 0 if rule.end else len(rule.name)
+        if length < size or not _matches(rule, name):
             continue
-        if len(rule.name) > size:
-            size, best = len(rule.name), rule.level
+        if length > size:
+            size, best = length, rule.level
         elif best is not Level.DENY:
             best = Level.DENY if rule.level is Level.DENY else max(best, rule.level)
     return best is not Level.DENY and best >= level
+
+
+def _matches(rule: Rule, name: str) -> bool:
+    if rule.end:
+        return rule.name <= name < rule.end
+    return name.startswith(rule.name) if rule.prefix else name == rule.name
 
 
 def allowed_range(actor: Actor, resource: Resource, level: Level, start: str, end: str) -> bool:
@@ -104,9 +113,9 @@ def allowed_range(actor: Actor, resource: Resource, level: Level, start: str, en
     borders = {start}
     for rule in actor.rules:
         if rule.resource is resource:
-            beyond = _after_prefix(rule.name) if rule.prefix else rule.name + "\0"
+            beyond = rule.end or (_after_prefix(rule.name) if rule.prefix else rule.name + "\0")
             borders.update(border for border in (rule.name, beyond) if start < border < end)
-    return all(allowed(actor, resource, level, border) for border in borders)
+    return all(allowed(actor, resource, level, border) for border in sorted(borders))
 
 
 def _after_prefix(prefix: str) -> str:
@@ -137,6 +146,11 @@ def refuse(actor: Actor, resource: Resource, level: Level, name: str) -> NoRetur
 def service_name(key: ServiceKey) -> str:
     """How rules name a service."""
     return f"{key.namespace}/{key.group}/{key.name}"
+
+
+def space_end(space: str, end: bytes) -> str:
+    """The name before which the keys of a range end; TO_THE_END means all of the space ('0' follows '/')."""
+    return f"{space}0" if end == TO_THE_END else key_name(space, end)
 
 
 def key_name(space: str, key: bytes) -> str:

@@ -16,12 +16,15 @@ from msgspec.structs import force_setattr, replace
 
 from townhall.core.codec_instances import InstanceChunk, load_instances, pack_instances
 from townhall.core.facts import Commit
+from townhall.core.facts_guard import KeyRolePut, UserPut
+from townhall.core.guard import Guard
 from townhall.core.keyspace import TO_THE_END, Keyspace
 from townhall.core.state import DEFAULT_SETTINGS, Lease, RemovedService, Service, Session, State
 from townhall.core.tally import Tally
 from townhall.model.access import Policy, Role, Token
 from townhall.model.check import Check, Node
 from townhall.model.errors import Damaged
+from townhall.model.guard import Alarm
 from townhall.model.instance import ServiceKey, ServiceSettings
 from townhall.model.lease import LeaseKind
 
@@ -68,6 +71,19 @@ class _Head(msgspec.Struct, array_like=True):
     checks_revision: int = 0
     node_floor: int = 0
     node_revisions: list[tuple[str, int]] = []
+
+
+class _GuardRow(msgspec.Struct, array_like=True, tag=0):
+    """The head of a guard; its users and roles follow as the facts that put them."""
+
+    space: str
+    enabled: bool
+    since: int
+    revision: int
+    alarms: tuple[Alarm, ...]
+
+
+_GuardItem = _GuardRow | UserPut | KeyRolePut
 
 
 class _ServiceRow(msgspec.Struct, array_like=True):
@@ -121,10 +137,19 @@ def dump_state(state: State) -> Iterator[bytes]:
             (b"T", list(state.tokens.values())),
             (b"P", list(state.policies.values())),
             (b"O", list(state.roles.values())),
+            (b"G", [item for guard in state.guards.values() for item in _guard_items(guard)]),
             (b"N", list(state.nodes.values())),
             (b"C", list(state.checks.values())),
         ),
     )
+
+
+def _guard_items(guard: Guard) -> Iterator[_GuardItem]:
+    yield _GuardRow(guard.space, guard.enabled, guard.since, guard.revision, tuple(sorted(guard.alarms)))
+    for user in guard.users.values():
+        yield UserPut(user, False)
+    for role in guard.roles.values():
+        yield KeyRolePut(role)
 
 
 def _gone(tally: Tally) -> list[Any]:
@@ -284,6 +309,22 @@ def _load_roles(state: State, rows: list[Role]) -> None:
     state.roles.update({role.name: role for role in rows})
 
 
+def _load_guards(state: State, rows: list[_GuardItem]) -> None:
+    for row in rows:
+        if isinstance(row, _GuardRow):
+            guard = state.guards[row.space] = Guard(row.space)
+            guard.enabled, guard.since, guard.revision = row.enabled, row.since, row.revision
+            guard.alarms.update(row.alarms)
+            continue
+        # The one whose head came last, perhaps in an earlier chunk.
+        guard = state.guards[next(reversed(state.guards), "")]
+        if isinstance(row, UserPut):
+            guard.users[row.user.name] = row.user
+        else:
+            guard.roles[row.role.name] = row.role
+    state.note_guards()
+
+
 def _load_nodes(state: State, rows: list[Node]) -> None:
     pairs = state.interner.pairs
     for node in rows:
@@ -307,6 +348,7 @@ _SECTIONS: dict[bytes, tuple[msgspec.msgpack.Decoder[Any], Callable[[State, Any]
     b"T": (msgspec.msgpack.Decoder(list[Token]), _load_tokens),
     b"P": (msgspec.msgpack.Decoder(list[Policy]), _load_policies),
     b"O": (msgspec.msgpack.Decoder(list[Role]), _load_roles),
+    b"G": (msgspec.msgpack.Decoder(list[_GuardItem]), _load_guards),
     b"N": (msgspec.msgpack.Decoder(list[Node]), _load_nodes),
     b"C": (msgspec.msgpack.Decoder(list[Check]), _load_checks),
 }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from townhall.core.commands_guard import GuardOrder
 from townhall.model.access import Rule
 from townhall.model.check import NO_DEFINITION, CheckDefinition, CheckStatus
 from townhall.model.instance import Instance, ServiceKey, ServiceSettings, Verdict
@@ -13,7 +14,7 @@ from townhall.model.keys import KeyValue, Transaction
 from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
 
 __all__ = [
-    "BootstrapAccess", "CancelDrain", "CloseSession", "Command", "CompactSpace", "DeleteCheck", "DeleteNode",
+    "BootstrapAccess", "CancelDrain", "ChangeGuard", "CloseSession", "Command", "CompactSpace", "DeleteCheck", "DeleteNode",
     "DeletePolicy", "DeleteRole", "DeleteService", "DeleteToken", "Deregister", "EndLease", "GrantLease", "LapseLeases",
     "LeaseGrant", "MarkReported", "OpenSession", "PatchInstance", "PutCheck", "PutNode", "PutPolicy", "PutRole", "PutService",
     "PutToken", "RangeResult", "RecoverLease", "Register", "Registration", "SetCheck", "SetConnection",
@@ -222,6 +223,13 @@ class CompactSpace(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
 
 
+class ChangeGuard(msgspec.Struct, frozen=True, kw_only=True):
+    """Change the users, roles or alarms of a key space; see ``core.commands_guard``."""
+
+    space: str
+    order: GuardOrder
+
+
 class PutNode(msgspec.Struct, frozen=True, kw_only=True):
     """Make a node known, or replace what is known of it."""
 
@@ -338,6 +346,7 @@ Command = (
     | PutService | DeleteService | GrantLease | EndLease | LapseLeases | RecoverLease | SetConnection | Sweep
     | TakeOverLeases | OpenSession | CloseSession | Transact | CompactSpace | BootstrapAccess | PutToken | DeleteToken
     | PutPolicy | DeletePolicy | PutRole | DeleteRole | PutNode | DeleteNode | PutCheck | DeleteCheck | SetCheck
+    | ChangeGuard
 )  # fmt: skip
 
 

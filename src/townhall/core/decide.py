@@ -12,12 +12,13 @@ from townhall.core import (
     decide_access,
     decide_catalogue,
     decide_checks,
+    decide_guard,
     decide_keys,
     decide_leases,
 )
 from townhall.core.access import enforced
 from townhall.core.decide_register import register
-from townhall.core.rights import check
+from townhall.core.rights import check, check_guarded
 from townhall.core.state import State
 from townhall.model.errors import TownhallError
 
@@ -47,6 +48,7 @@ _TABLE: Mapping[type, Decide] = {
     commands.CloseSession: decide_keys.close_session,
     commands.Transact: decide_keys.transact,
     commands.CompactSpace: decide_keys.compact_space,
+    commands.ChangeGuard: decide_guard.change_guard,
     commands.BootstrapAccess: decide_access.bootstrap_access,
     commands.PutToken: decide_access.put_token,
     commands.DeleteToken: decide_access.delete_token,
@@ -67,6 +69,8 @@ def decide(state: State, command: commands.Command, context: Context) -> Decisio
     try:
         if enforced(state, context.rules):
             check(state, command, context.actor)
+        elif state.guarded:
+            check_guarded(state, command, context.actor)
         return _TABLE[type(command)](state, command, context)
     except TownhallError as refusal:
         # The traceback would keep the frames, and with them the state's values, alive for as long as the answer.

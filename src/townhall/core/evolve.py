@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from townhall.core import Changes, evolve_access, evolve_catalogue, evolve_checks, evolve_keys, evolve_leases, facts
+from townhall.core import (
+    Changes,
+    evolve_access,
+    evolve_catalogue,
+    evolve_checks,
+    evolve_guard,
+    evolve_keys,
+    evolve_leases,
+    facts,
+)
 from townhall.core.state import State
 from townhall.model.errors import Damaged
 
@@ -45,6 +54,7 @@ _TABLE: Mapping[type, Apply] = {
     facts.PolicyDeleted: evolve_access.policy_deleted,
     facts.RolePut: evolve_access.role_put,
     facts.RoleDeleted: evolve_access.role_deleted,
+    facts.GuardChanged: evolve_guard.guard_changed,
     facts.NodePut: evolve_checks.node_put,
     facts.NodeDeleted: evolve_checks.node_deleted,
     facts.CheckPut: evolve_checks.check_put,

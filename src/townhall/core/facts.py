@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from townhall.core.facts_guard import GuardChange
 from townhall.model.access import Policy, Role, Token
 from townhall.model.check import Check, CheckStatus, Node
 from townhall.model.instance import Instance, ServiceKey, ServiceSettings, Verdict
@@ -16,7 +17,7 @@ from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
 
 __all__ = [
     "AccessEnabled", "CheckChanged", "CheckDeleted", "CheckPut", "Commit", "Deregistered", "DrainCancelled",
-    "DrainStarted", "Fact", "HoldReleased", "KeyDeleted", "KeyPut", "KeysWritten", "LeaseConnectionChanged",
+    "DrainStarted", "Fact", "GuardChanged", "HoldReleased", "KeyDeleted", "KeyPut", "KeysWritten", "LeaseConnectionChanged",
     "LeaseEnded", "LeaseGranted", "LeaseLapsed", "LeaseRecovered", "LeasesTakenOver", "MaintenanceSet", "NodeDeleted",
     "NodePut", "OverrideSet", "PolicyDeleted", "PolicyPut", "Registered", "Reported", "RoleDeleted", "RolePut",
     "ServiceDeleted", "ServicePut", "SessionClosed", "SessionOpened", "SpaceCompacted", "TokenDeleted", "TokenPut",
@@ -272,12 +273,19 @@ class CheckChanged(msgspec.Struct, frozen=True, array_like=True, tag=44):
     output: str = ""
 
 
+class GuardChanged(msgspec.Struct, frozen=True, array_like=True, tag=50):
+    """The users, roles or alarms of a key space changed."""
+
+    space: str
+    change: GuardChange
+
+
 Fact = (
     Registered | Deregistered | OverrideSet | MaintenanceSet | DrainStarted | DrainCancelled | Reported | ServicePut
     | ServiceDeleted | LeaseGranted | LeaseEnded | LeaseLapsed | LeaseRecovered | LeaseConnectionChanged | HoldReleased
     | LeasesTakenOver | KeysWritten | SpaceCompacted | SessionOpened | SessionClosed | AccessEnabled | TokenPut
     | TokenDeleted | PolicyPut | PolicyDeleted | RolePut | RoleDeleted | NodePut | NodeDeleted | CheckPut | CheckDeleted
-    | CheckChanged
+    | CheckChanged | GuardChanged
 )  # fmt: skip
 
 

@@ -116,6 +116,7 @@ _TABLE: Mapping[type, Callable[[State, Any], Footprint]] = {
     commands.CloseSession: decide_keys.close_session_footprint,
     commands.Transact: decide_keys.transact_footprint,
     commands.CompactSpace: decide_keys.compact_space_footprint,
+    commands.ChangeGuard: _alone,
     commands.BootstrapAccess: _alone,
     commands.PutToken: _alone,
     commands.DeleteToken: _alone,

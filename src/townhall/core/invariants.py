@@ -45,6 +45,15 @@ def check(state: State) -> None:
     assert all(token.id == token_id for token_id, token in state.tokens.items())
     assert all(policy.name == name for name, policy in state.policies.items())
     assert all(role.name == name for name, role in state.roles.items())
+    _check_guards(state)
+
+
+def _check_guards(state: State) -> None:
+    assert state.guarded == {space for space, guard in state.guards.items() if guard.enabled}
+    for space, guard in state.guards.items():
+        assert guard.space == space
+        assert all(user.name == name and list(user.roles) == sorted(user.roles) for name, user in guard.users.items())
+        assert all(role.name == name for name, role in guard.roles.items())
 
 
 def _check_counts(tally: Tally, counted: Tally) -> None:

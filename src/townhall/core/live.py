@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from townhall.core import Interest, View
+from townhall.model.errors import TownhallError
 
-__all__ = ["Live", "Subscriber"]
+__all__ = ["Live", "Subscriber", "Work"]
+
+
+class Work(msgspec.Struct, eq=False):
+    """A slow computation beside the loop. A face parks on ``interest`` until it is ``done``."""
+
+    interest: Interest
+    done: bool = False
+    result: Any = None
+    error: TownhallError | None = None
 
 
 class Live(Protocol):
@@ -48,6 +58,27 @@ class Live(Protocol):
 
     def view(self, interests: Sequence[Interest]) -> View:
         """A validity token for a rendered answer: it goes stale with the first change in the interests."""
+        ...
+
+    def work(self, function: Callable[[], Any]) -> Work:
+        """Begin to compute a pure function of its own arguments in a thread. Raises OverLimit."""
+        ...
+
+    def hash_password(self, password: str) -> Work:
+        """Begin to make what is stored of a password. Raises OverLimit."""
+        ...
+
+    def check_password(self, password: str, stored: bytes) -> Work:
+        """Begin to compare a password with a stored hash; the result is a bool. Raises OverLimit.
+
+        One that was found right lately is found so at once.
+        """
+        ...
+
+    def login(self, space: str, user: str) -> str:
+        """A token for a user of a guarded space who has been recognised: ``<random>.<position>``. It ends when it is not
+        used for long, and at once when the user's password is changed, the user deleted or the guard switched off.
+        """
         ...
 
     def status(self) -> Mapping[str, object]:

@@ -10,11 +10,13 @@ from operator import attrgetter
 import msgspec
 
 from townhall.core import Rules, query_checks, query_keys
-from townhall.core.access import allowed, allowed_range, key_name, refuse, service_name
+from townhall.core.access import allowed, allowed_range, key_name, refuse, service_name, space_end
 from townhall.core.commands import RangeResult, RecoverLease
 from townhall.core.floor import known_count, needed_count
+from townhall.core.guard import is_guarded
+from townhall.core.query_guard import GuardReader
 from townhall.core.rights import check as check_rights
-from townhall.core.rights import space_end
+from townhall.core.rights import check_guarded
 from townhall.core.state import DEFAULT_SETTINGS, Lease, Service, Session, State
 from townhall.core.tally import Tally, settled
 from townhall.model.access import Actor, Level, Policy, Resource, Role, Token
@@ -86,9 +88,16 @@ class Reader:
         actor = self.actor
         return not (self.state.access_enabled or actor.restricted) or actor.management or actor.internal
 
+    def _free_in(self, space: str) -> bool:
+        """Whether the actor may do everything with the keys of this space."""
+        actor = self.actor
+        return self._free and (space not in self.state.guarded or actor.management or actor.internal)
+
     def may(self, resource: Resource, level: Level, name: str) -> bool:
         """Whether the actor has this right."""
-        return self._free or allowed(self.actor, resource, level, name)
+        if self._free and not (self.state.guarded and is_guarded(self.state, resource, name)):
+            return True
+        return allowed(self.actor, resource, level, name)
 
     def require(self, resource: Resource, level: Level, name: str) -> None:
         """Raise Denied, or Unauthenticated for an actor without token, unless the actor has this right."""
@@ -108,9 +117,10 @@ class Reader:
 
         A renewal is no command, yet it keeps instances callable and locks held: the same right as to recover a lease.
         """
-        if not self._free:
+        judge = check_rights if not self._free else check_guarded if self.state.guarded else None
+        if judge is not None:
             for id_ in leases:
-                check_rights(self.state, RecoverLease(id=id_), self.actor)
+                judge(self.state, RecoverLease(id=id_), self.actor)
 
     def require_range(self, space: str, start: bytes, end: bytes) -> None:
         """Raise Denied, or Unauthenticated, unless the actor may read every key of ``[start, end)``: for what is
@@ -383,7 +393,7 @@ class Reader:
 
     def get(self, space: str, key: bytes, *, revision: int = 0) -> KeyValue | None:
         """One key, now or at a revision. Raises Compacted for a forgotten revision, InvalidField for a future one."""
-        if not self._free:
+        if not self._free_in(space):
             self.require(Resource.KEY, Level.READ, key_name(space, key))
         return query_keys.get(self.state, space, key, revision=revision)
 
@@ -398,7 +408,7 @@ class Reader:
 
     def lock_delay_until(self, space: str, key: bytes) -> int:
         """Until when (Unix milliseconds) nobody may lock the key, because its last holder's session ended; 0: now."""
-        if not self._free:
+        if not self._free_in(space):
             self.require(Resource.KEY, Level.READ, key_name(space, key))
         return query_keys.lock_delay_until(self.state, space, key)
 
@@ -416,7 +426,7 @@ class Reader:
         return seen
 
     def _sees_all(self, space: str, start: bytes, end: bytes) -> bool:
-        if self._free:
+        if self._free_in(space):
             return True
         name = key_name(space, start)
         if end:
@@ -424,6 +434,10 @@ class Reader:
         return allowed(self.actor, Resource.KEY, Level.READ, name)
 
     # --- access ------------------------------------------------------------------------------------------------------
+
+    def guard(self, space: str) -> GuardReader:
+        """The users, roles and alarms of a key space; what it answers is of now."""
+        return GuardReader(self, space)
 
     def tokens(self) -> Sequence[Token]:
         """All tokens, by id."""

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from townhall.core import commands
-from townhall.core.access import allowed, allowed_range, key_name, refuse, service_name
-from townhall.core.keyspace import TO_THE_END
+from townhall.core.access import allowed, allowed_range, key_name, refuse, service_name, space_end
+from townhall.core.guard import is_guarded, setting_name
 from townhall.core.state import Lease, State
 from townhall.core.transaction_rules import spans
 from townhall.model.access import Actor, Level, Resource
 
-__all__ = ["RIGHTS", "check", "space_end"]
+__all__ = ["RIGHTS", "check", "check_guarded"]
 
 
 class Need(NamedTuple):
@@ -28,12 +28,28 @@ def check(state: State, command: commands.Command, actor: Actor) -> None:
     """Raise Unauthenticated or Denied unless the actor has every right that the command needs."""
     if actor.internal or actor.management:
         return
-    for resource, level, name, end in RIGHTS[type(command)](state, command):
-        if resource is None:
+    for need in RIGHTS[type(command)](state, command):
+        if need.resource is None:
             if not actor.token_id:
-                refuse(actor, Resource.SESSION, level, name)
-        elif not (allowed_range(actor, resource, level, name, end) if end else allowed(actor, resource, level, name)):
-            refuse(actor, resource, level, name)
+                refuse(actor, Resource.SESSION, need.level, need.name)
+        else:
+            _require(actor, need)
+
+
+def check_guarded(state: State, command: commands.Command, actor: Actor) -> None:
+    """The same while access control is off: what concerns a space whose guard is on needs its right all the same."""
+    if actor.internal or actor.management:
+        return
+    for need in RIGHTS[type(command)](state, command):
+        if need.resource is not None and is_guarded(state, need.resource, need.name):
+            _require(actor, need)
+
+
+def _require(actor: Actor, need: Need) -> None:
+    resource, level, name, end = need
+    assert resource is not None
+    if not (allowed_range(actor, resource, level, name, end) if end else allowed(actor, resource, level, name)):
+        refuse(actor, resource, level, name)
 
 
 def _register(state: State, command: commands.Register) -> Iterator[Need]:
@@ -76,6 +92,10 @@ def _service(state: State, command: Any) -> Iterator[Need]:
 
 def _operator(state: State, command: Any) -> Iterator[Need]:
     yield Need(Resource.OPERATOR, Level.WRITE, "")
+
+
+def _setting(state: State, command: commands.CompactSpace | commands.ChangeGuard) -> Iterator[Need]:
+    yield Need(Resource.OPERATOR, Level.WRITE, setting_name(command.space))
 
 
 def _agent(state: State, command: Any) -> Iterator[Need]:
@@ -123,11 +143,6 @@ def _close_session(state: State, command: commands.CloseSession) -> Iterator[Nee
     yield Need(Resource.SESSION, Level.WRITE, session.node if session is not None else "")
 
 
-def space_end(space: str, end: bytes) -> str:
-    """The name before which the keys of a range end; TO_THE_END means all of the space ('0' follows '/')."""
-    return f"{space}0" if end == TO_THE_END else key_name(space, end)
-
-
 def _transact(state: State, command: commands.Transact) -> Iterator[Need]:
     for start, end, write in spans(command.transaction):
         level = Level.WRITE if write else Level.READ
@@ -155,7 +170,8 @@ RIGHTS: Mapping[type, Callable[[State, Any], Iterator[Need]]] = {
     commands.OpenSession: _open_session,
     commands.CloseSession: _close_session,
     commands.Transact: _transact,
-    commands.CompactSpace: _operator,
+    commands.CompactSpace: _setting,
+    commands.ChangeGuard: _setting,
     commands.BootstrapAccess: _nobody,
     commands.PutToken: _operator,
     commands.DeleteToken: _operator,

@@ -28,6 +28,7 @@ from townhall.model.instance import Instance, ServiceKey, ServiceSettings
 from townhall.model.lease import LeaseKind, SessionBehavior
 
 if TYPE_CHECKING:
+    from townhall.core.guard import Guard
     from townhall.core.keyspace import Keyspace
 
 __all__ = ["DEFAULT_SETTINGS", "Lease", "RemovedService", "Service", "Session", "State"]
@@ -192,7 +193,7 @@ class State:
     """Everything the registry knows at one position of its journal."""
 
     __slots__ = (
-        "access_enabled", "book", "ephemeral", "folded", "generation", "history", "instance_count", "interner", "leases", "listing_floor", "listings",
+        "access_enabled", "book", "ephemeral", "folded", "generation", "guarded", "guards", "history", "instance_count", "interner", "leases", "listing_floor", "listings",
         "namespaces", "policies", "position", "removed", "removed_floor", "roles", "secrets", "services", "sessions", "sessions_revision", "silent", "spaces", "stamp",
         "stamp_node", "time_ms", "tokens",
     )  # fmt: skip
@@ -241,6 +242,10 @@ class State:
         """Hash of a token's secret → the token's id."""
         self.policies: dict[str, Policy] = {}
         self.roles: dict[str, Role] = {}
+        self.guards: dict[str, Guard] = {}
+        """Space → its users, roles and alarms."""
+        self.guarded: frozenset[str] = frozenset()
+        """Spaces whose guard is on."""
 
     @property
     def nodes(self) -> dict[str, Node]:
@@ -251,6 +256,10 @@ class State:
     def checks(self) -> dict[tuple[str, str], Check]:
         """Checks by (node, id)."""
         return self.book.checks
+
+    def note_guards(self) -> None:
+        """A guard was switched on or off."""
+        self.guarded = frozenset(space for space, guard in self.guards.items() if guard.enabled)
 
     def begin(self, position: int, time_ms: int, node: str) -> None:
         """A commit is being applied: set position, time and stamp."""

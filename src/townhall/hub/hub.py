@@ -10,12 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from townhall.core import Changes, Command, Ids, Interest, Outcome, Rules
-from townhall.core.access import resolve
+from townhall.core.access import enforced, resolve
 from townhall.core.commands import Registration, SetConnection, TakeOverLeases
-from townhall.core.live import Live, Subscriber
+from townhall.core.live import Live, Subscriber, Work
+from townhall.core.passwords import hash_password, password_matches
 from townhall.core.queries import Reader
 from townhall.hub.breaks import Breaks
 from townhall.hub.check_deadlines import CheckDeadlines
@@ -23,11 +24,13 @@ from townhall.hub.clock import MachineClock
 from townhall.hub.cursors import Cursor, Cursors, Freshness
 from townhall.hub.expiry import Expiry
 from townhall.hub.ids import RandomIds
+from townhall.hub.logins import Logins
 from townhall.hub.recovery import Progress, Recovered, recover
 from townhall.hub.reports import Reports
 from townhall.hub.snapshots import LAST_TIME_MAX_S, Compactor, InlineCompactor, Snapshots
 from townhall.hub.status import snapshot_of_status
 from townhall.hub.subscribers import Row, Subscribers
+from townhall.hub.work import WorkBench
 from townhall.hub.writer import Setting, Writer
 from townhall.model import limits
 from townhall.model.access import Actor
@@ -111,6 +114,9 @@ class Hub:
             submit=self._submit_own,
             hold_ms=options.report_hold_ms,
         )
+        self.logins = Logins(state=state, clock=clock, ids=ids)
+        self.bench = WorkBench(self.loop, self.cursors.touch)
+        self._ids = ids
         self.snapshots = Snapshots(
             engine=engine,
             compactor=compactor or InlineCompactor(engine, state),
@@ -195,6 +201,7 @@ class Hub:
             if self._lasting and self.writer.failure is None:
                 await self.snapshots.finish(InlineCompactor(self.engine, self.state, within_s=LAST_TIME_MAX_S))
         await self.snapshots.stop()
+        self.bench.stop()
         self.engine.close()
 
     def _tick(self) -> None:
@@ -225,6 +232,11 @@ class Hub:
 
     def authenticate(self, secret: str, address: str) -> Actor:
         """See ``hub.Hub``."""
+        if secret and self.state.guarded:
+            restricted = enforced(self.state, self.options.rules)
+            user = self.logins.resolve(secret, address=address, restricted=restricted)
+            if user is not None:
+                return user
         # Only tokens end by time, so for the anonymous actor of most requests the clock need not be read.
         now_ms = self.clock.now_ms() if secret else 0
         return resolve(self.state, self.options.rules, secret=secret, address=address, now_ms=now_ms)
@@ -271,6 +283,32 @@ class Hub:
     def view(self, interests: Sequence[Interest]) -> Freshness:
         """See ``core.live.Live``."""
         return self.cursors.view(interests)
+
+    def work(self, function: Callable[[], Any]) -> Work:
+        """See ``core.live.Live``."""
+        return self.bench.start(function)
+
+    def hash_password(self, password: str) -> Work:
+        """See ``core.live.Live``."""
+        salt = self._ids.secret().encode()
+        return self.bench.start(lambda: hash_password(password, salt))
+
+    def check_password(self, password: str, stored: bytes) -> Work:
+        """See ``core.live.Live``."""
+        if self.logins.recall(password, stored):
+            return Work(("work", 0), done=True, result=True)
+
+        def check() -> bool:
+            matches = password_matches(password, stored)
+            if matches:
+                self.loop.call_soon_threadsafe(self.logins.remember, password, stored)
+            return matches
+
+        return self.bench.start(check)
+
+    def login(self, space: str, user: str) -> str:
+        """See ``core.live.Live``."""
+        return self.logins.login(space, user)
 
     def status(self) -> Mapping[str, object]:
         """See ``core.live.Live`` and ``hub.status``."""

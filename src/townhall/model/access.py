@@ -42,6 +42,10 @@ class Rule(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     level: Level
     name: str = ""
     prefix: bool = True
+    end: str = ""
+    """About the names ``[name, end)`` instead. Ranges add up: all of them count as the shortest of rules."""
+    only: bool = False
+    """This level alone: a WRITE that brings no READ."""
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False):
@@ -99,3 +103,5 @@ class Actor(msgspec.Struct, frozen=True, gc=False):
     """Where the request came from, ``host:port``."""
     restricted: bool = False
     """Configuration demands tokens, whatever the state says: only what the rules allow is allowed."""
+    user: tuple[str, str] = ("", "")
+    """(space, name) of the user of a guarded space, when that is who asks."""

@@ -188,6 +188,28 @@ TOKEN_SECRET_SIZE_MIN: Final = 16
 """Secrets that somebody chose: stored with a fast hash, so they must be long (a UUID has 36 characters)."""
 TOKEN_SECRET_SIZE_MAX: Final = 512
 """A longer presented secret is not hashed at all."""
+USERS_COUNT_MAX: Final = 10_000
+"""Users of one key space that manages its own (etcd)."""
+USER_NAME_SIZE_MAX: Final = 1_024
+"""Names of users and roles; certificates allow 64 characters for a common name."""
+USER_ROLES_MAX: Final = 128
+KEY_ROLES_COUNT_MAX: Final = 10_000
+KEY_ROLE_PERMISSIONS_MAX: Final = 1_000
+"""Ranges that one role grants; a user's are merged once and then looked through for each request."""
+PERMISSION_SIZE_MAX: Final = 65_536
+"""Bytes of both ends of a permission's range."""
+PASSWORD_SIZE_MAX: Final = 1_024
+"""bcrypt, which etcd uses, looks at 72 bytes."""
+PASSWORD_COST: Final = 14
+"""Logarithm of scrypt's cost: 16 MB and some 50 ms a hash, as much as etcd's bcrypt with cost 10 takes."""
+PASSWORDS_REMEMBERED_MAX: Final = 10_000
+"""Passwords found right, remembered as keyed hashes in memory, so that a fleet that logs in again is not hashed slowly."""
+LOGINS_COUNT_MAX: Final = 100_000
+"""Tokens of users that are valid at once; beyond, the one that was used longest ago ends."""
+LOGIN_TTL_MS: Final = 300_000
+"""A token ends when it was not used for so long; etcd's default."""
+WORK_COUNT_MAX: Final = 256
+"""Slow computations that wait for their turn beside the loop; at 50 ms each the last one waits 13 s."""
 
 # --- hub ---------------------------------------------------------------------------------------------------------------
 

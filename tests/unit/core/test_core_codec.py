@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from townhall.core import Commit, commands, facts
+from townhall.core import commands_guard as orders
 from townhall.core.codec import FORMAT, decode_commit, dump_state, encode_commit, load_state
+from townhall.core.facts_guard import GuardSwitched
 from townhall.core.state import State
 from townhall.model.access import Level, Policy, Resource, Role, Rule, Token
 from townhall.model.check import Check, CheckDefinition, CheckKind, CheckStatus, Node
@@ -60,6 +62,7 @@ ONE_OF_EACH = (
     facts.CheckPut(Check(node="n", id="c", key=WEB, instance="a", definition=DEFINITION)),
     facts.CheckDeleted("n", "c"),
     facts.CheckChanged("n", "c", CheckStatus.WARNING, "slow"),
+    facts.GuardChanged("etcd", GuardSwitched(True)),
 )
 
 
@@ -127,6 +130,7 @@ def full_world() -> World:
     world.run(commands.PutRole(name="r", policies=("p",), extra={"k": "v"}))
     world.run(commands.PutToken(roles=("r",), rules=(Rule(Resource.NODE, Level.READ),)))
     world.run(commands.BootstrapAccess())
+    world.run(commands.ChangeGuard(space="etcd", order=orders.AddUser("root", b"h")))
     return world
 
 

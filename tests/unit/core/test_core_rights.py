@@ -8,7 +8,9 @@ import pytest
 from core_world import WEB, World
 
 from townhall.core import Rules, commands
-from townhall.core.rights import RIGHTS, check, space_end
+from townhall.core.access import space_end
+from townhall.core.commands_guard import SwitchGuard
+from townhall.core.rights import RIGHTS, check
 from townhall.model.access import Actor, Level, Resource, Rule
 from townhall.model.check import CheckStatus
 from townhall.model.errors import Denied, TownhallError, Unauthenticated
@@ -44,6 +46,7 @@ NEEDS = (
     (commands.CloseSession(id="s1"), SESSION),
     (commands.Transact(space="native", transaction=Transaction(success=(Put(b"k", b"v"),))), KEY),
     (commands.CompactSpace(space="native", revision=1), OPERATOR),
+    (commands.ChangeGuard(space="etcd", order=SwitchGuard(True)), OPERATOR),
     (commands.PutToken(), OPERATOR),
     (commands.DeleteToken(id="t"), OPERATOR),
     (commands.PutPolicy(name="p", rules=()), OPERATOR),

@@ -1,0 +1,132 @@
+"""Tokens of users: what they are good for, and all that ends them; passwords that were found right."""
+
+from __future__ import annotations
+
+import pytest
+from running_hub import Running, running, until
+
+from townhall.core import Rules
+from townhall.core import commands_guard as orders
+from townhall.core.commands import ChangeGuard, PutToken
+from townhall.hub.hub import HubOptions
+from townhall.model import limits
+from townhall.model.errors import Unauthenticated
+from townhall.model.guard import ROOT
+
+
+async def change(bench: Running, *given: orders.GuardOrder) -> None:
+    for order in given:
+        await bench.done(ChangeGuard(space="etcd", order=order))
+
+
+async def guarded(bench: Running) -> None:
+    await change(
+        bench,
+        orders.AddUser(ROOT, b"h"),
+        orders.GrantRole(ROOT, ROOT),
+        orders.AddUser("amy", b"h"),
+        orders.SwitchGuard(True),
+    )
+
+
+def who(bench: Running, token: str) -> tuple[str, str]:
+    actor = bench.hub.authenticate(token, "127.0.0.1:1")
+    assert actor.address == "127.0.0.1:1"
+    return actor.user
+
+
+def test_a_token_is_its_user_until_something_ends_it() -> None:
+    async def body(bench: Running) -> None:
+        await guarded(bench)
+        hub = bench.hub
+        token = hub.login("etcd", "amy")
+        secret, _, position = token.partition(".")
+        assert len(secret) >= 22
+        assert position == str(hub.state.position)
+        assert who(bench, token) == ("etcd", "amy")
+        assert who(bench, token + "x") == ("", ""), "unknown: nobody, while access control is off"
+        await change(bench, orders.AddKeyRole("r"), orders.GrantRole("amy", "r"))
+        assert who(bench, token) == ("etcd", "amy"), "a grant ends nothing"
+        await change(bench, orders.ChangePassword("amy", b"n"))
+        assert who(bench, token) == ("", "")
+        again = hub.login("etcd", "amy")
+        await change(bench, orders.DeleteUser("amy"))
+        assert who(bench, again) == ("", "")
+        root = hub.login("etcd", ROOT)
+        await change(bench, orders.SwitchGuard(False), orders.SwitchGuard(True))
+        assert who(bench, root) == ("", "")
+        assert len(hub.logins) == 0, "what has ended is forgotten"
+
+    running(body)
+
+
+def test_a_token_lives_from_use_to_use() -> None:
+    async def body(bench: Running) -> None:
+        await guarded(bench)
+        token = bench.hub.login("etcd", "amy")
+        for _ in range(4):
+            bench.clock.advance(limits.LOGIN_TTL_MS - 1)
+            assert who(bench, token) == ("etcd", "amy")
+        bench.clock.advance(limits.LOGIN_TTL_MS)
+        assert who(bench, token) == ("", "")
+
+    running(body)
+
+
+def test_the_one_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LOGINS_COUNT_MAX", 2)
+
+    async def body(bench: Running) -> None:
+        await guarded(bench)
+        first, second = bench.hub.login("etcd", "amy"), bench.hub.login("etcd", ROOT)
+        bench.clock.advance(limits.LOGIN_TTL_MS // 2)
+        assert who(bench, first) == ("etcd", "amy")
+        third = bench.hub.login("etcd", "amy")
+        assert who(bench, second) == ("", "")
+        assert who(bench, first) == who(bench, third) == ("etcd", "amy")
+
+    running(body)
+
+
+def test_with_access_control_on_an_unknown_token_is_refused() -> None:
+    async def body(bench: Running) -> None:
+        await guarded(bench)
+        token = bench.hub.login("etcd", "amy")
+        assert bench.hub.authenticate(token, "").restricted
+        with pytest.raises(Unauthenticated):
+            bench.hub.authenticate("nobody.1", "")
+        outcome = await bench.done(PutToken(management=True))
+        assert bench.hub.authenticate(outcome.result[1], "").management  # type: ignore[index]
+
+    running(body, options=HubOptions(node="here", rules=Rules(access_required=True)))
+
+
+def test_passwords() -> None:
+    async def body(bench: Running) -> None:
+        hub = bench.hub
+        stored = hub.hash_password("secret")
+        await until(lambda: stored.done)
+        wrong, right = hub.check_password("wrong", stored.result), hub.check_password("secret", stored.result)
+        await until(lambda: right.done)
+        assert (wrong.result, right.result) == (False, True)
+        await until(lambda: hub.logins.recall("secret", stored.result))
+        again = hub.check_password("secret", stored.result)
+        assert (again.done, again.result) == (True, True), "remembered"
+        assert not hub.check_password("wrong", stored.result).done
+        assert b"secret" not in repr(vars(hub.logins)).encode()
+
+    running(body)
+
+
+def test_few_passwords_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PASSWORDS_REMEMBERED_MAX", 1)
+
+    async def body(bench: Running) -> None:
+        logins = bench.hub.logins
+        logins.remember("a", b"1")
+        logins.remember("b", b"2")
+        assert not logins.recall("a", b"1")
+        assert logins.recall("b", b"2")
+        assert not logins.recall("a", b"2")
+
+    running(body)
