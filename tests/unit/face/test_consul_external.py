@@ -68,6 +68,13 @@ def test_an_external_check_with_a_target_is_run(world):
     assert world.get("/v1/health/node/ext")[0]["Definition"] == definition
 
 
+@pytest.mark.parametrize("weights", [{"Passing": 0, "Warning": 0}, {"Passing": 70_000}, {"Passing": 2, "Warning": -1}])
+def test_weights_out_of_bounds_count_as_none(world, weights):
+    # Go's client has no way not to send weights, so those of a service without any are zeros.
+    world.external(Service={"Service": "db", "Weights": weights})
+    assert world.get("/v1/catalog/service/db")[0]["ServiceWeights"] == {"Passing": 1, "Warning": 1}
+
+
 def test_deregistration_by_check_service_and_node(world):
     world.external(Service={"Service": "db"}, Checks=[{"Name": "c", "ServiceID": "db", "Status": "passing"}])
     assert world.put("/v1/catalog/deregister", {"Node": "ext", "CheckID": "c"}).json is True

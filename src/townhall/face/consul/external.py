@@ -99,7 +99,7 @@ class Externals:
                 if id_:
                     raise bad("Must provide service name (Service.Service) when service ID is provided")
                 raise bad("Must provide service name (Service.Service)")
-            placed = Placed(self.site, node=node, address=address, origin=request.peer)
+            placed = Placed(self.site, node=node, address=address, origin=request.peer, lenient=True)
             register = register_command(service, name, id_, placed)
         own: list[PutCheck] = []
         apart: list[PutCheck] = []

@@ -48,10 +48,12 @@ _SIDECAR_PORTS = range(21_000, 21_256)
 class Placed:
     """Where a service goes: its node, and what that node's address is."""
 
-    __slots__ = ("address", "node", "origin", "site")
+    __slots__ = ("address", "lenient", "node", "origin", "site")
 
-    def __init__(self, site: Site, *, node: str, address: str, origin: str) -> None:
+    def __init__(self, site: Site, *, node: str, address: str, origin: str, lenient: bool = False) -> None:
+        """``lenient`` as the catalogue is, where weights out of bounds count as none: Go's client always sends some."""
         self.site = site
+        self.lenient = lenient
         self.node = node
         self.address = address
         self.origin = origin
@@ -85,7 +87,7 @@ def register_command(
     address = body.text("Address")
     if address in _UNSPECIFIED:
         raise bad("Invalid service address")
-    passing, extra = _weights(body)
+    passing, extra = _weights(body, lenient=placed.lenient)
     _extras(body, extra)
     if not address:
         extra[EXTRA_ADDRESS] = ""
@@ -111,11 +113,13 @@ def register_command(
     )
 
 
-def _weights(body: Body) -> tuple[int, dict[str, str]]:
+def _weights(body: Body, *, lenient: bool) -> tuple[int, dict[str, str]]:
     weights = body.child("Weights", names("Passing", "Warning"))
     if weights is None:
         return 1, {}
     passing, warning = weights.integer("Passing"), weights.integer("Warning")
+    if lenient and not (1 <= passing <= limits.PORT_MAX and 0 <= warning <= limits.PORT_MAX):
+        return 1, {}
     if passing < 1:
         raise bad("Invalid Weights: Passing must be greater than 0")
     if passing > limits.PORT_MAX or not 0 <= warning <= limits.PORT_MAX:
