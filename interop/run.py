@@ -1,8 +1,9 @@
-"""Foreign programs against a running Townhall: ``make interop``.
+"""Foreign programs against a running Townhall: ``make interop``, or ``run.py NAME…`` for some of the suites.
 
 Each suite is one row: its toolchain, the command, and what it prints. Programs print TAP lines (``ok 1 - …``,
 ``not ok 2 - …``). A suite whose toolchain is missing is skipped with its reason, and fails the run under CI, where
-nothing may be missing.
+nothing may be missing. What a program needs from a package registry is fetched by the registry's own client, in
+pinned versions, into ``.cache/interop``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
+CACHE = HERE.parent / ".cache" / "interop"
 TAP = re.compile(r"^(ok|not ok)\b(.*)$", re.MULTILINE)
 SUITE_SECONDS = 600
 
@@ -34,14 +37,23 @@ class Suite(NamedTuple):
     protocol: str = "native"
     carried: bool = True
     """What it needs can be had everywhere; CI fails when it is skipped."""
+    fetch: tuple[str, ...] = ()
+    """Brings the dependencies of a program in a folder ``interop/<protocol>/<name>``, which is copied into the cache
+    and run there. When it fails, the suite is skipped with its last words."""
+    environment: Mapping[str, str] = {}
 
 
+GO = {"GO111MODULE": "on", "GOFLAGS": "-mod=readonly -modcacherw", "GOMODCACHE": str(CACHE / "go")}
+MODULE = ("go", "list", "-deps", ".")
 SUITES = [
     Suite("curl", "curl", "curl", ["sh", "curl.sh"]),
     Suite("node", "node", "nodejs", ["node", "client.mjs"]),
     Suite("go", "go", "golang-go", ["go", "run", "client.go"]),
     Suite("java", "java", "default-jdk-headless", ["java", "Client.java"]),
     Suite("py-consul", "python3", "python3", [sys.executable, "py_consul.py"], "consul"),
+    Suite("node", "npm", "npm", ["node", "client.mjs"], "consul", fetch=("npm", "ci", "--no-audit", "--no-fund")),
+    Suite("go", "go", "golang-go", ["go", "run", "."], "consul", fetch=MODULE, environment=GO),
+    Suite("prometheus", "go", "golang-go", ["go", "run", "."], "consul", fetch=MODULE, environment=GO),
     Suite("node-consul", "npm", "npm", [sys.executable, "node_consul.py"], "consul", carried=False),
     Suite("golden", "python3", "python3", [sys.executable, "golden.py"], "consul", carried=False),
 ]
@@ -49,12 +61,18 @@ SUITES = [
 
 def serve() -> tuple[subprocess.Popen[str], dict[str, str]]:
     """A Townhall that keeps nothing, on a free port of the loopback."""
-    command = [str(Path(sys.executable).with_name("townhall")), "up", "--dev", "--native", "0", "--consul", "0"]
+    words = [str(Path(sys.executable).with_name("townhall")), "up", "--dev", "--native", "0", "--consul", "0"]
     environment = {**os.environ, "TOWNHALL_DNS": "off"}
-    process = subprocess.Popen([*command, "--ready-json"], stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen([*words, "--ready-json"], stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())
     return process, {name: f"http://{address}" for name, address in ready["listen"].items()}
+
+
+def command(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=SUITE_SECONDS, check=False
+    )
 
 
 def run(suite: Suite, urls: dict[str, str]) -> tuple[int, int, str]:
@@ -67,10 +85,17 @@ def run(suite: Suite, urls: dict[str, str]) -> tuple[int, int, str]:
         "TOWNHALL_CONSUL_URL": urls["consul"],
         "GOFLAGS": "-mod=mod",
         "GO111MODULE": "off",
+        **suite.environment,
     }
-    done = subprocess.run(
-        suite.command, cwd=HERE / suite.protocol, env=environment, capture_output=True, text=True, timeout=SUITE_SECONDS, check=False
-    )  # fmt: skip
+    folder = HERE / suite.protocol
+    if suite.fetch:
+        folder = CACHE / suite.protocol / suite.name
+        shutil.copytree(HERE / suite.protocol / suite.name, folder, dirs_exist_ok=True)
+        fetched = command(suite.fetch, folder, environment)
+        if fetched.returncode:
+            said = (fetched.stderr.strip() or fetched.stdout.strip() or "no word").splitlines()[-1]
+            return 0, 0, f"{suite.fetch[0]} could not fetch what it needs: {said[:200]}"
+    done = command(suite.command, folder, environment)
     skip = re.match(r"1\.\.0 # SKIP (.*)", done.stdout)
     if skip is not None:
         return 0, 0, skip.group(1)
@@ -87,10 +112,11 @@ def run(suite: Suite, urls: dict[str, str]) -> tuple[int, int, str]:
 
 def main() -> int:
     """Run all suites, print a line each, and a closing line that counts."""
+    wanted = [suite for suite in SUITES if not sys.argv[1:] or f"{suite.protocol}/{suite.name}" in sys.argv[1:]]
     process, urls = serve()
     passed = failed = skipped = missed = 0
     try:
-        for suite in SUITES:
+        for suite in wanted:
             good, bad, reason = run(suite, urls)
             passed, failed, skipped = passed + good, failed + bad, skipped + bool(reason)
             missed += bool(reason) and suite.carried
