@@ -369,6 +369,7 @@ def _derive(state: State) -> None:
     """What follows from the sections together: the indexes of secrets, and what hangs on leases besides instances."""
     state.secrets.update({token.secret_hash: token.id for token in state.tokens.values()})
     for session in state.sessions.values():
+        state.bind(session)
         lease = state.leases.get(session.lease)
         if lease is not None:
             lease.sessions = (lease.sessions or set()) | {session.id}

@@ -15,10 +15,11 @@ from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
 
 __all__ = [
     "BootstrapAccess", "CancelDrain", "ChangeGuard", "CloseSession", "Command", "CompactSpace", "DeleteCheck", "DeleteNode",
-    "DeletePolicy", "DeleteRole", "DeleteService", "DeleteToken", "Deregister", "EndLease", "GrantLease", "LapseLeases",
+    "DeletePolicy", "DeleteRole", "DeleteService", "DeleteToken", "Deregister", "EndLease", "Expected", "GrantLease", "LapseLeases",
     "LeaseGrant", "MarkReported", "OpenSession", "PatchInstance", "PutCheck", "PutNode", "PutPolicy", "PutRole", "PutService",
     "PutToken", "RangeResult", "RecoverLease", "Register", "Registration", "SetCheck", "SetConnection",
-    "SetMaintenance", "SetOverride", "StartDrain", "Sweep", "TakeOverLeases", "Transact", "TransactResult",
+    "SetMaintenance", "SetOverride", "StartDrain", "Sweep", "TakeOverLeases", "Together", "Transact",
+    "TransactResult",
 ]  # fmt: skip
 
 
@@ -201,6 +202,9 @@ class OpenSession(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, str] = {}
     """What only one face needs to keep with it."""
     id: str = ""
+    checks: tuple[str, ...] = ()
+    """Ids of checks on ``node``: the session ends when one of them turns critical or goes. NotFound for one that is
+    not there, Conflict for one that is critical."""
 
 
 class CloseSession(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,6 +286,28 @@ class SetCheck(msgspec.Struct, frozen=True, kw_only=True):
     output: str = ""
 
 
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """What a ``Together`` relies on: a node (``node`` alone), or a check or an instance on it, at this revision."""
+
+    node: str
+    check: str = ""
+    instance: str = ""
+    revision: int
+    """0: there is none of that name."""
+
+
+class Together(msgspec.Struct, frozen=True, kw_only=True):
+    """Several commands as one commit: all or none. Result: the tuple of their results.
+
+    They are decided side by side against the state before, as a group of commits is, so no two of them may touch the
+    same thing: InvalidField. Nodes are deleted before all else. Conflict when something is not as expected, or when
+    the compares of a transaction among them do not hold; any refusal of one refuses all.
+    """
+
+    commands: tuple[Command, ...]
+    expected: tuple[Expected, ...] = ()
+
+
 class BootstrapAccess(msgspec.Struct, frozen=True):
     """Switch access control on and make the first management token, once. Result: ``(Token, secret)``."""
 
@@ -346,7 +372,7 @@ Command = (
     | PutService | DeleteService | GrantLease | EndLease | LapseLeases | RecoverLease | SetConnection | Sweep
     | TakeOverLeases | OpenSession | CloseSession | Transact | CompactSpace | BootstrapAccess | PutToken | DeleteToken
     | PutPolicy | DeletePolicy | PutRole | DeleteRole | PutNode | DeleteNode | PutCheck | DeleteCheck | SetCheck
-    | ChangeGuard
+    | ChangeGuard | Together
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from townhall.core import (
 )
 from townhall.core.access import enforced
 from townhall.core.decide_register import register
+from townhall.core.decide_together import decide_together
 from townhall.core.rights import check, check_guarded
 from townhall.core.state import State
 from townhall.model.errors import TownhallError
@@ -61,6 +62,7 @@ _TABLE: Mapping[type, Decide] = {
     commands.PutCheck: decide_checks.put_check,
     commands.DeleteCheck: decide_checks.delete_check,
     commands.SetCheck: decide_checks.set_check,
+    commands.Together: lambda state, command, context: decide_together(state, command, context, _TABLE),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from townhall.core import Context, Decision, Fact, Footprint, Shared, commands, facts
+from townhall.core.decide_keys import claim_bound, claim_session
 from townhall.core.state import State
 from townhall.model import limits
 from townhall.model.check import Check, CheckDefinition, CheckKind, CheckStatus, Node
@@ -16,7 +17,8 @@ from townhall.model.errors import InvalidField, NotFound, OverLimit
 from townhall.model.lease import EndReason
 
 __all__ = [
-    "check_facts", "check_footprint", "cut_output", "delete_check", "delete_node", "node_footprint", "put_check", "put_check_footprint",
+    "check_facts", "check_footprint", "cut_output", "delete_check", "delete_node", "node_end_claims", "node_footprint", "put_check",
+    "put_check_footprint",
     "put_node", "set_check",
 ]  # fmt: skip
 
@@ -215,13 +217,33 @@ def put_check_footprint(state: State, command: commands.PutCheck) -> Footprint:
     claims: set[Hashable] = {("check", command.node, command.id)}
     if command.key is not None:
         claims.add(Shared((command.key, command.instance)))
+    if state.bound:
+        claim_bound(state, ((command.node, command.id),), claims)
     return frozenset(claims)
 
 
 def check_footprint(state: State, command: commands.SetCheck | commands.DeleteCheck) -> Footprint:
     """The check, and the instance it goes with."""
     check = state.book.checks.get((command.node, command.id))
-    claim = ("check", command.node, command.id)
-    if check is None or check.key is None:
-        return frozenset({claim})
-    return frozenset({claim, Shared((check.key, check.instance))})
+    claims: set[Hashable] = {("check", command.node, command.id)}
+    if check is not None and check.key is not None:
+        claims.add(Shared((check.key, check.instance)))
+    if state.bound:
+        claim_bound(state, ((command.node, command.id),), claims)
+    return frozenset(claims)
+
+
+def node_end_claims(state: State, name: str) -> Footprint:
+    """What a node's end takes along as things are now: for ``Together`` alone, see ``footprint``."""
+    book = state.book
+    checks = tuple(book.by_node.get(name, ()))
+    instances = tuple(book.instances.get(name, ()))
+    claims: set[Hashable] = {("node", name), *instances, *(("check", *check) for check in checks)}
+    claims.update(("lease", state.services[key].instances[id_].lease) for key, id_ in instances)
+    claim_bound(state, checks, claims)
+    for session in state.sessions.values():
+        if session.node == name:
+            claim_session(state, session.id, claims)
+            claims.add(("lease", session.lease))
+    claims.discard(("lease", 0))
+    return frozenset(claims)

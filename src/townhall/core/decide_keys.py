@@ -12,7 +12,7 @@ durable state: side by side, the commands of one group may pass them by what one
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 from townhall.core import EVERYTHING, Context, Decision, Fact, Footprint, KeyRange, Shared, commands, facts
 from townhall.core.decide_leases import lease_ttl_ms, new_lease_id
@@ -21,12 +21,14 @@ from townhall.core.state import Lease, Session, State
 from townhall.core.transaction import Ground, evaluate
 from townhall.core.transaction_rules import check, only_put, spans
 from townhall.model import limits, names
-from townhall.model.errors import AlreadyExists, Compacted, InvalidField, NotFound, OverLimit
+from townhall.model.check import CheckStatus
+from townhall.model.errors import AlreadyExists, Compacted, Conflict, InvalidField, NotFound, OverLimit
 from townhall.model.keys import Put, Transaction
 from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
 
 __all__ = [
-    "close_session", "close_session_footprint", "compact_space", "compact_space_footprint", "lease_end_footprint", "open_session",
+    "claim_bound", "claim_session", "close_session", "close_session_footprint", "compact_space", "compact_space_footprint",
+    "lease_end_footprint", "open_session",
     "open_session_footprint", "transact", "transact_footprint",
 ]  # fmt: skip
 
@@ -100,11 +102,23 @@ def lease_end_footprint(state: State, lease: Lease) -> Footprint:
     claims: set[Hashable] = {("lease", lease.id), *lease.attached()}
     claims.update(KeyRange(space, key) for space, key in lease.keys or ())
     for session_id in lease.sessions or ():
-        _claim_session(state, session_id, claims)
+        claim_session(state, session_id, claims)
+    if state.bound:
+        for instance in lease.attached():
+            claim_bound(state, state.book.by_instance.get(instance, ()), claims)
     return frozenset(claims) if len(claims) <= _CLAIMS_COUNT_MAX else EVERYTHING
 
 
-def _claim_session(state: State, session_id: str, claims: set[Hashable]) -> None:
+def claim_bound(state: State, checks: Iterable[tuple[str, str]], claims: set[Hashable]) -> None:
+    """Claim the sessions that end with these checks."""
+    for name in checks:
+        for session_id in state.bound.get(name, ()):
+            claim_session(state, session_id, claims)
+            claims.add(("lease", state.sessions[session_id].lease))
+
+
+def claim_session(state: State, session_id: str, claims: set[Hashable]) -> None:
+    """Claim a session that ends, and the keys that it holds."""
     claims.add(("session", session_id))
     for space in state.spaces.values():
         claims.update(KeyRange(space.name, key) for key in space.locked_by(session_id))
@@ -138,6 +152,7 @@ def open_session(state: State, command: commands.OpenSession, context: Context) 
     Raises InvalidField (bounds), AlreadyExists (the id), OverLimit (too many sessions or leases).
     """
     _check_session(command)
+    _guard_checks(state, command)
     session_id = command.id or context.ids.name()
     if session_id in state.sessions:
         raise AlreadyExists(f"session {session_id!r} exists", session=session_id)
@@ -152,7 +167,14 @@ def open_session(state: State, command: commands.OpenSession, context: Context) 
         decided.append(facts.LeaseGranted(lease_id, ttl_ms, context.node, 1, LeaseKind.KEYS))
     decided.append(
         facts.SessionOpened(
-            session_id, command.name, command.node, lease_id, command.behavior, command.lock_delay_ms, command.data
+            session_id,
+            command.name,
+            command.node,
+            lease_id,
+            command.behavior,
+            command.lock_delay_ms,
+            command.data,
+            command.checks,
         )
     )
     return Decision(tuple(decided), session_id)
@@ -169,9 +191,26 @@ def _check_session(command: commands.OpenSession) -> None:
         raise InvalidField("lock_delay", f"is not between 0 and {limits.SESSION_LOCK_DELAY_MAX_MS} ms")
 
 
+def _guard_checks(state: State, command: commands.OpenSession) -> None:
+    if len(command.checks) > limits.SESSION_CHECKS_MAX:
+        raise InvalidField("checks", f"{len(command.checks)} checks, at most {limits.SESSION_CHECKS_MAX}")
+    for id_ in command.checks:
+        check = state.book.checks.get((command.node, id_))
+        if check is None:
+            raise NotFound(f"no check {id_!r} on node {command.node!r}", node=command.node, check=id_)
+        if check.status is CheckStatus.CRITICAL:
+            raise Conflict(f"check {id_!r} is critical", advice="open the session when it passes", check=id_)
+
+
 def open_session_footprint(state: State, command: commands.OpenSession) -> Footprint:
-    """A drawn id is nobody else's."""
-    return frozenset({("session", command.id)}) if command.id else frozenset()
+    """A drawn id is nobody else's. The checks that it names must live and not turn critical meanwhile."""
+    claims: set[Hashable] = {("session", command.id)} if command.id else set()
+    for id_ in command.checks:
+        claims.add(Shared(("check", command.node, id_)))
+        check = state.book.checks.get((command.node, id_))
+        if check is not None and check.key is not None:
+            claims.add(Shared((check.key, check.instance)))
+    return frozenset(claims)
 
 
 def close_session(state: State, command: commands.CloseSession, context: Context) -> Decision:
@@ -194,7 +233,7 @@ def _own_lease(state: State, session: Session) -> Lease | None:
 def close_session_footprint(state: State, command: commands.CloseSession) -> Footprint:
     """The session, its lease and the keys it holds."""
     claims: set[Hashable] = set()
-    _claim_session(state, command.id, claims)
+    claim_session(state, command.id, claims)
     session = state.sessions.get(command.id)
     if session is not None and session.lease:
         claims.add(("lease", session.lease))

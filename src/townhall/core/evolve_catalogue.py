@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from townhall.core import Changes, facts
+from townhall.core.evolve_keys import check_failed
 from townhall.core.health import judge
 from townhall.core.state import DEFAULT_SETTINGS, Lease, Service, State
 from townhall.core.tally import settled
@@ -148,6 +149,7 @@ def remove(state: State, service: Service, before: Instance, changes: Changes, *
         book.drop(name)
         book.checks_revision = state.position
         changes.checks.add(name)
+        check_failed(state, name, changes)
         note_node(state, name[0], changes)
     state.store(service, before, None)
     if before.node:

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from townhall.core import Changes, facts
 from townhall.core.evolve_catalogue import note_node, remove, touch
-from townhall.core.evolve_keys import session_closed
+from townhall.core.evolve_keys import check_failed, session_closed
 from townhall.core.state import State
-from townhall.model.check import Check
+from townhall.model.check import Check, CheckStatus
 
 __all__ = ["check_changed", "check_deleted", "check_put", "node_deleted", "node_put"]
 
@@ -79,6 +79,8 @@ def check_put(state: State, fact: facts.CheckPut, changes: Changes) -> None:
     if before is not None and (before.key, before.instance) != (check.key, check.instance):
         _concerns(state, before, changes)
     _concerns(state, check, changes)
+    if check.status is CheckStatus.CRITICAL:
+        check_failed(state, (check.node, check.id), changes)
 
 
 def check_deleted(state: State, fact: facts.CheckDeleted, changes: Changes) -> None:
@@ -86,6 +88,7 @@ def check_deleted(state: State, fact: facts.CheckDeleted, changes: Changes) -> N
     check = state.book.drop((fact.node, fact.id))
     if check is not None:
         _concerns(state, check, changes)
+        check_failed(state, (check.node, check.id), changes)
 
 
 def check_changed(state: State, fact: facts.CheckChanged, changes: Changes) -> None:
@@ -97,6 +100,8 @@ def check_changed(state: State, fact: facts.CheckChanged, changes: Changes) -> N
     after = replace(before, status=fact.status, output=fact.output, since=since, revision=state.position)
     state.book.update(after)
     _concerns(state, after, changes)
+    if after.status is CheckStatus.CRITICAL:
+        check_failed(state, (after.node, after.id), changes)
 
 
 def _concerns(state: State, check: Check, changes: Changes) -> None:

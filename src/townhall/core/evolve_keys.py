@@ -13,7 +13,7 @@ from townhall.core.state import Lease, Session, State
 from townhall.model.keys import KeyValue
 from townhall.model.lease import SessionBehavior
 
-__all__ = ["keys_written", "lease_ended", "session_closed", "session_opened", "space_compacted"]
+__all__ = ["check_failed", "keys_written", "lease_ended", "session_closed", "session_opened", "space_compacted"]
 
 
 def keys_written(state: State, fact: facts.KeysWritten, changes: Changes) -> None:
@@ -70,7 +70,9 @@ def session_opened(state: State, fact: facts.SessionOpened, changes: Changes) ->
         fact.lock_delay_ms,
         fact.data,
         state.position,
+        fact.checks,
     )
+    state.bind(state.sessions[fact.id])
     state.sessions_revision = state.position
     changes.sessions = True
     lease = state.lease_to_change(fact.lease) if fact.lease else None
@@ -88,6 +90,7 @@ def session_closed(state: State, fact: facts.SessionClosed, changes: Changes) ->
     session = state.sessions.pop(fact.id, None)
     if session is None:
         return
+    state.unbind(session)
     state.sessions_revision = state.position
     changes.sessions = True
     lease = state.lease_to_change(session.lease) if session.lease else None
@@ -114,6 +117,18 @@ def _release(state: State, space: Keyspace, session: Session, changes: Changes) 
 
 def _released(kv: KeyValue) -> KeyPut:
     return KeyPut(kv.key, kv.value, kv.lease, kv.flags, "", kv.lock_index, kv.extra)
+
+
+def check_failed(state: State, name: tuple[str, str], changes: Changes) -> None:
+    """A check turned critical or went: the sessions that name it close, and with each the lease that it alone was on."""
+    for session_id in sorted(state.bound.get(name, ())):
+        session = state.sessions[session_id]
+        session_closed(state, facts.SessionClosed(session_id), changes)
+        lease = state.leases.get(session.lease)
+        if lease is not None and lease.attachment_count == 0:
+            del state.leases[lease.id]
+            state.silent.pop(lease.id, None)
+            changes.leases.add(lease.id)
 
 
 def lease_ended(state: State, lease: Lease, changes: Changes) -> None:

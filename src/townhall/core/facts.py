@@ -191,6 +191,8 @@ class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=22):
     behavior: SessionBehavior
     lock_delay_ms: int
     data: dict[str, str]
+    checks: tuple[str, ...] = ()
+    """Ids of checks on its node, see ``Session.checks``."""
 
 
 class SessionClosed(msgspec.Struct, frozen=True, array_like=True, tag=23):

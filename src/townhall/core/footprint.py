@@ -7,15 +7,18 @@ it cannot name, is decided alone. See docs/decisions/0002 for what this promises
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from townhall.core import EVERYTHING, Footprint, Shared, commands, decide_checks, decide_keys
 from townhall.core.commands import Register
 from townhall.core.decide_register import same_incarnation
 from townhall.core.state import State
+from townhall.model.instance import ServiceKey
 
-__all__ = ["footprint"]
+__all__ = ["footprint", "within_together"]
+
+_NOWHERE: Mapping[str, ServiceKey] = {}
 
 
 def footprint(command: commands.Command, state: State) -> Footprint:
@@ -28,8 +31,10 @@ def _register(state: State, command: Register) -> Footprint:
     existing = service.instances.get(command.id) if service is not None else None
     if existing is None and not command.lease and not command.checks:  # nearly always
         return frozenset(((command.key, command.id),))
-    claims: set[object] = {(command.key, command.id)}
+    claims: set[Hashable] = {(command.key, command.id)}
     claims.update(("check", put.node, put.id) for put in command.checks)
+    if state.bound:
+        decide_keys.claim_bound(state, ((put.node, put.id) for put in command.checks), claims)
     if command.lease:
         claims.add(_relied_on(state, command.lease))
     if existing is not None and existing.lease:
@@ -41,7 +46,7 @@ def _register(state: State, command: Register) -> Footprint:
     return frozenset(claims)
 
 
-def _relied_on(state: State, lease_id: int) -> object:
+def _relied_on(state: State, lease_id: int) -> Hashable:
     """A healthy lease is only relied on; a silent one is recovered, an unknown one may be granted meanwhile."""
     lease = state.leases.get(lease_id)
     claim = ("lease", lease_id)
@@ -52,11 +57,14 @@ def _deregister(state: State, command: commands.Deregister) -> Footprint:
     claim = (command.key, command.id)
     service = state.services.get(command.key)
     existing = service.instances.get(command.id) if service is not None else None
-    if existing is None or not existing.lease:
-        return frozenset({claim})
-    lease_claim = ("lease", existing.lease)
-    # Only a lease of its own can end with it; of another one it may be the last but one that keeps it.
-    return frozenset({claim, lease_claim if state.leases[existing.lease].own else Shared(lease_claim)})
+    claims: set[Hashable] = {claim}
+    if existing is not None and existing.lease:
+        lease_claim = ("lease", existing.lease)
+        # Only a lease of its own can end with it; of another one it may be the last but one that keeps it.
+        claims.add(lease_claim if state.leases[existing.lease].own else Shared(lease_claim))
+    if state.bound:
+        decide_keys.claim_bound(state, state.book.by_instance.get(claim, ()), claims)
+    return frozenset(claims)
 
 
 def _instance(state: State, command: Any) -> Footprint:
@@ -88,6 +96,37 @@ def _connection(state: State, command: commands.SetConnection) -> Footprint:
     if not command.up:  # Asks the floor.
         return EVERYTHING
     return frozenset({("lease", lease_id) for lease_id in command.leases})
+
+
+def _together(state: State, command: commands.Together) -> Footprint:
+    """All that its commands claim, and what it expects of what it only looked at."""
+    claims: set[Hashable] = set()
+    for one in command.commands:
+        claim = footprint(one, state)
+        if claim == EVERYTHING:
+            return EVERYTHING
+        claims |= claim
+    for expected in command.expected:
+        key = state.book.places.get(expected.node, _NOWHERE).get(expected.instance)
+        if expected.check:
+            claims.add(("check", expected.node, expected.check))
+        elif key is not None:
+            claims.add((key, expected.instance))
+        elif not expected.instance:
+            claims.add(("node", expected.node))
+    return frozenset(claims)
+
+
+def within_together(state: State, command: commands.Command) -> Footprint:
+    """What a command claims of the others that are decided together with it. The end of a node, which otherwise is
+    decided alone, takes what is on it now; a check may go from an instance that is registered anew.
+    """
+    if isinstance(command, commands.DeleteNode):
+        return decide_checks.node_end_claims(state, command.name)
+    claims = footprint(command, state)
+    if isinstance(command, commands.DeleteCheck):
+        return frozenset(claim for claim in claims if not isinstance(claim, Shared))
+    return claims
 
 
 def _alone(state: State, command: Any) -> Footprint:
@@ -129,4 +168,5 @@ _TABLE: Mapping[type, Callable[[State, Any], Footprint]] = {
     commands.PutCheck: decide_checks.put_check_footprint,
     commands.DeleteCheck: decide_checks.check_footprint,
     commands.SetCheck: decide_checks.check_footprint,
+    commands.Together: _together,
 }

@@ -7,6 +7,7 @@ from townhall.core.health import judge
 from townhall.core.state import Lease, Service, State
 from townhall.core.tally import Tally
 from townhall.model import limits
+from townhall.model.check import CheckStatus
 from townhall.model.instance import Instance, ServiceKey
 from townhall.model.lease import LeaseKind
 
@@ -147,10 +148,15 @@ def _check_listings(state: State) -> None:
 
 
 def _check_sessions(state: State) -> None:
+    bound: dict[tuple[str, str], set[str]] = {}
     for session_id, session in state.sessions.items():
         assert session.id == session_id
+        for id_ in session.checks:
+            bound.setdefault((session.node, id_), set()).add(session_id)
+            assert state.checks[session.node, id_].status is not CheckStatus.CRITICAL, "its session should have ended"
         if session.lease:
             assert session_id in (state.leases[session.lease].sessions or ())
+    assert bound == state.bound
     for lease in state.leases.values():
         for session_id in lease.sessions or ():
             assert state.sessions[session_id].lease == lease.id

@@ -149,6 +149,20 @@ def _transact(state: State, command: commands.Transact) -> Iterator[Need]:
         yield Need(Resource.KEY, level, key_name(command.space, start), space_end(command.space, end) if end else "")
 
 
+def _together(state: State, command: commands.Together) -> Iterator[Need]:
+    """What each of them needs, and to read what they expect."""
+    for one in command.commands:
+        yield from RIGHTS[type(one)](state, one)
+    for expected in command.expected:
+        key = state.book.places.get(expected.node, {}).get(expected.instance)
+        check = state.book.checks.get((expected.node, expected.check))
+        key = check.key if check is not None else key
+        if key is not None:
+            yield Need(Resource.SERVICE, Level.READ, service_name(key))
+        else:
+            yield Need(Resource.NODE, Level.READ, expected.node)
+
+
 RIGHTS: Mapping[type, Callable[[State, Any], Iterator[Need]]] = {
     commands.Register: _register,
     commands.Deregister: _service,
@@ -184,4 +198,5 @@ RIGHTS: Mapping[type, Callable[[State, Any], Iterator[Need]]] = {
     commands.PutCheck: _put_check,
     commands.DeleteCheck: _check,
     commands.SetCheck: _check,
+    commands.Together: _together,
 }

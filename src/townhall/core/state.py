@@ -187,13 +187,15 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     data: dict[str, str]
     created_revision: int = 0
     """Journal position of the commit that opened it."""
+    checks: tuple[str, ...] = ()
+    """Ids of checks on its node: it ends when one of them turns critical or goes."""
 
 
 class State:
     """Everything the registry knows at one position of its journal."""
 
     __slots__ = (
-        "access_enabled", "book", "ephemeral", "folded", "generation", "guarded", "guards", "history", "instance_count", "interner", "leases", "listing_floor", "listings",
+        "access_enabled", "book", "bound", "ephemeral", "folded", "generation", "guarded", "guards", "history", "instance_count", "interner", "leases", "listing_floor", "listings",
         "namespaces", "policies", "position", "removed", "removed_floor", "roles", "secrets", "services", "sessions", "sessions_revision", "silent", "spaces", "stamp",
         "stamp_node", "time_ms", "tokens",
     )  # fmt: skip
@@ -230,6 +232,8 @@ class State:
         self.sessions: dict[str, Session] = {}
         self.sessions_revision = 0
         """Position of the last opening or closing of a session."""
+        self.bound: dict[tuple[str, str], set[str]] = {}
+        """(node, id) of a check → ids of the sessions that end with it."""
 
         self.book = CheckIndex()
         """Nodes and checks, and what belongs to what."""
@@ -260,6 +264,20 @@ class State:
     def note_guards(self) -> None:
         """A guard was switched on or off."""
         self.guarded = frozenset(space for space, guard in self.guards.items() if guard.enabled)
+
+    def bind(self, session: Session) -> None:
+        """Enter an open session under the checks that it names."""
+        for check in session.checks:
+            self.bound.setdefault((session.node, check), set()).add(session.id)
+
+    def unbind(self, session: Session) -> None:
+        """Take a session that ends away from its checks."""
+        for check in session.checks:
+            bound = self.bound.get((session.node, check))
+            if bound is not None:
+                bound.discard(session.id)
+                if not bound:
+                    del self.bound[session.node, check]
 
     def begin(self, position: int, time_ms: int, node: str) -> None:
         """A commit is being applied: set position, time and stamp."""

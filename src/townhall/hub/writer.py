@@ -322,8 +322,10 @@ class Writer:
 
     def _answer(self, done: Done, result: Outcome | TownhallError) -> None:
         try:
-            if isinstance(result, Outcome) and isinstance(result.result, Registration):
-                self._heard(result.result)
+            if isinstance(result, Outcome):
+                for each in result.result if isinstance(result.result, tuple) else (result.result,):
+                    if isinstance(each, Registration):
+                        self._heard(each)
             done(result)
         except Exception:
             # A closed connection, or a face that cannot render: that is its caller's loss and nobody else's.

@@ -47,6 +47,8 @@ LEASES_COUNT_MAX: Final = 10_000_000
 TOKENS_COUNT_MAX: Final = 100_000
 POLICIES_COUNT_MAX: Final = 10_000
 ROLES_COUNT_MAX: Final = 10_000
+TOGETHER_COUNT_MAX: Final = 256
+"""Commands in one commit: the 128 operations of a transaction of Consul's, and what they bring along."""
 BATCH_COUNT_MAX: Final = 10_000
 """Instances in one batch register, leases in one renewal, failures in one report: bounded work per request."""
 INTERNED_COUNT_MAX: Final = 65_536
@@ -170,6 +172,8 @@ KEY_PURGE_COUNT_MAX: Final = 10_000
 """Forgotten revisions that one commit frees at most: about 5 ms, so that a compaction never stalls the writer."""
 KEY_PURGE_STEP_COUNT: Final = 64
 """Forgotten revisions that each later commit frees until all are."""
+SESSION_CHECKS_MAX: Final = 64
+"""Checks that one session names: as many as an instance has."""
 SESSION_LOCK_DELAY_MAX_MS: Final = 60_000
 """Consul's maximum."""
 SPACE_SIZE_DEFAULT_MAX: Final = 2_147_483_648

@@ -11,7 +11,7 @@ from townhall.core import commands, facts
 from townhall.core.commands import LeaseGrant, Registration
 from townhall.model.instance import Instance, ServiceKey
 
-ANSWERS = {"LeaseGrant", "RangeResult", "Registration", "TransactResult"}
+ANSWERS = {"Expected", "LeaseGrant", "RangeResult", "Registration", "TransactResult"}
 
 
 def test_the_union_names_every_command():
