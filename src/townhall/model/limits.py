@@ -261,6 +261,8 @@ BODY_SIZE_MAX: Final = 8_388_608
 """A batch of 10,000 registrations is about 5 MB; faces set smaller limits per route."""
 JSON_DEPTH_MAX: Final = 64
 """Nesting of a JSON body; the deepest real one (an etcd transaction) has about 12."""
+PROTOBUF_DEPTH_MAX: Final = 64
+"""Nesting of a protobuf message, as of JSON; protobuf's own parsers stop at 100."""
 CONNECTIONS_MAX: Final = 20_000
 """In all; 10,000 parked watchers and as many others."""
 CONNECTIONS_PER_ADDRESS_MAX: Final = 20_000
