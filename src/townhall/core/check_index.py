@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from townhall.model import limits
 from townhall.model.check import Check, CheckStatus, Node
-from townhall.model.instance import Evidence, ServiceKey, Verdict
+from townhall.model.instance import PROBED, Evidence, ServiceKey, Verdict
 
 __all__ = ["CheckIndex", "worst"]
 
@@ -23,14 +23,18 @@ CheckName = tuple[str, str]
 InstanceName = tuple[ServiceKey, str]
 
 _NOBODY: dict[CheckName, None] = {}
-_RANK = {CheckStatus.PASSING: 0, CheckStatus.WARNING: 1, CheckStatus.CRITICAL: 2}
+_PASSING, _WARNING, _CRITICAL = CheckStatus.PASSING, CheckStatus.WARNING, CheckStatus.CRITICAL
+_UP, _DOWN = Verdict.UP, Verdict.DOWN
+# Members are compared by identity: an enumeration's own hash is a call of Python's for each check of each judgement.
 
 
 def worst(checks: Iterable[Check]) -> Check | None:
     """The check that decides: critical before warning before passing, the first among equals; None without any."""
     found: Check | None = None
     for check in checks:
-        if found is None or _RANK[check.status] > _RANK[found.status]:
+        if found is None or (found.status is _PASSING and check.status is not _PASSING):
+            found = check
+        elif found.status is _WARNING and check.status is _CRITICAL:
             found = check
     return found
 
@@ -149,7 +153,7 @@ class CheckIndex:
     def concerning(self, key: ServiceKey, id: str, node: str) -> Iterator[Check]:  # noqa: A002
         """Everything that bears on an instance: its own checks, then those of its node."""
         yield from self.of_instance(key, id)
-        if node:
+        if node in self.node_level:
             yield from self.about_node(node)
 
     def verdict(self, key: ServiceKey, id: str, node: str) -> tuple[Verdict | None, str]:  # noqa: A002
@@ -157,18 +161,20 @@ class CheckIndex:
         found = worst(self.concerning(key, id, node))
         if found is None:
             return None, ""
-        if found.status is CheckStatus.PASSING:
-            return Verdict.UP, ""
+        if found.status is _PASSING:
+            return _UP, ""
         output = found.output.strip() or found.name or found.id
-        if found.status is CheckStatus.WARNING:
-            return Verdict.UP, _cut(f"warning: {output}")
-        return Verdict.DOWN, _cut(output)
+        if found.status is _WARNING:
+            return _UP, _cut(f"warning: {output}")
+        return _DOWN, _cut(output)
 
     def evidence(self, evidence: Evidence, key: ServiceKey, id: str, node: str) -> Evidence:  # noqa: A002
         """The same evidence with what the checks say now. A probe that fails settles a hold by the removal floor."""
         probe, output = self.verdict(key, id, node)
-        held = evidence.held and probe is not Verdict.DOWN
-        if (probe, output, held) == (evidence.probe, evidence.probe_output, evidence.held):
+        if evidence is PROBED and probe is _UP and not output:  # nearly always
+            return evidence
+        held = evidence.held and probe is not _DOWN
+        if probe is evidence.probe and output == evidence.probe_output and held == evidence.held:
             return evidence
         return replace(evidence, probe=probe, probe_output=output, held=held)
 

@@ -81,8 +81,8 @@ def _evidence_on(lease: Lease | None, before: Instance | None) -> Evidence:
 
 def _normal(evidence: Evidence) -> Evidence:
     # Most instances have no evidence; they share one object, which also makes the usual case quick to recognise.
-    if evidence == CLEAR:
-        return CLEAR
+    if evidence is PROBED or evidence == CLEAR:
+        return evidence if evidence is PROBED else CLEAR
     return PROBED if evidence == PROBED else evidence
 
 

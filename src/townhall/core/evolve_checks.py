@@ -57,12 +57,13 @@ def node_deleted(state: State, fact: facts.NodeDeleted, changes: Changes) -> Non
 def check_put(state: State, fact: facts.CheckPut, changes: Changes) -> None:
     """A check stands. One of an instance that went meanwhile is nobody's."""
     book, wanted = state.book, fact.check
+    key, id_ = wanted.key, wanted.instance
     if wanted.key is not None:
         service = state.services.get(wanted.key)
         instance = service.instances.get(wanted.instance) if service is not None else None
         if service is None or instance is None:
             return
-        wanted = replace(wanted, key=service.key, instance=instance.id)
+        key, id_ = service.key, instance.id
     before = book.checks.get((wanted.node, wanted.id))
     text, position = state.interner.text, state.position
     since = before.since if before is not None and before.status is wanted.status else state.time_ms
@@ -71,6 +72,8 @@ def check_put(state: State, fact: facts.CheckPut, changes: Changes) -> None:
         node=text(wanted.node),
         name=text(wanted.name),
         notes=text(wanted.notes),
+        key=key,
+        instance=id_,
         created=before.created if before is not None else position,
         revision=position,
         since=since,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from townhall.model.instance import CLEAR, Evidence, Verdict
+from townhall.model.instance import CLEAR, PROBED, Evidence, Verdict
 
 __all__ = ["judge"]
 
@@ -11,7 +11,7 @@ _UP = (Verdict.UP, "")
 
 def judge(*, enabled: bool, ready: bool, evidence: Evidence) -> tuple[Verdict, str]:
     """The verdict and its reason: the first row that applies, deliberate words before what was observed."""
-    if evidence is CLEAR and enabled and ready:  # nearly always
+    if (evidence is CLEAR or evidence is PROBED) and enabled and ready:  # nearly always
         return _UP
     return _deliberate(enabled=enabled, evidence=evidence) or _observed(ready=ready, evidence=evidence)
 

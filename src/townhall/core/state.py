@@ -400,10 +400,11 @@ class State:
             before if before is not None and before.lease else None,
             after if after is not None and after.lease else None,
         )
-        if before is not None and before.node:
-            self.book.part(before.node, (before.key, before.id))
-        if after is not None and after.node:
-            self.book.join(after.node, (service.key, after.id))
+        if before is None or after is None or before.node != after.node:
+            if before is not None and before.node:
+                self.book.part(before.node, (before.key, before.id))
+            if after is not None and after.node:
+                self.book.join(after.node, (service.key, after.id))
         if before is not None and before.lease:
             self._leave_lease(before, after)
         if after is not None and after.lease:

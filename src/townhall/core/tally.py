@@ -5,11 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from townhall.model import limits
-from townhall.model.instance import CLEAR, Instance, Verdict
+from townhall.model.instance import CLEAR, PROBED, Evidence, Instance, Verdict
 
 __all__ = ["Tally", "settled"]
 
 _UP = Verdict.UP  # Looking a member up in its enumeration costs more than all else in ``replace``.
+
+
+def _clear(evidence: Evidence) -> bool:
+    return evidence is CLEAR or evidence is PROBED
 
 
 def settled(instance: Instance) -> bool:
@@ -38,12 +42,12 @@ class Tally(msgspec.Struct, gc=False, eq=False):
 
     def replace(self, before: Instance | None, after: Instance | None) -> None:
         """Count ``after`` instead of ``before``."""
-        if after is not None and after.verdict is _UP and after.evidence is CLEAR:  # nearly always
+        if after is not None and after.verdict is _UP and _clear(after.evidence):  # nearly always
             if before is None:
                 self.callable += 1
                 self.expected += 1
                 return
-            if before.verdict is _UP and before.evidence is CLEAR:
+            if before.verdict is _UP and _clear(before.evidence):
                 return
         if before is not None:
             self._count(before, -1)

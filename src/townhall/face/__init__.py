@@ -79,6 +79,8 @@ class Submit(msgspec.Struct, frozen=True):
 class Park(msgspec.Struct, frozen=True):
     """A parked read (long poll). ``attempt(reader, expired)`` returns None to go on waiting; never when expired.
 
+    A reply with a view is given to all that wait with the same target and credentials, as long as the view is fresh; so
+    one that only the end of the wait has brought must have none.
     It may return a Submit, when the end of the wait itself must be written. ``abandoned`` is called when the client is
     gone while it waits; the commands it returns are submitted.
     """

@@ -145,6 +145,14 @@ class ParkRun(Run):
 
     def _again(self, *, expired: bool) -> None:
         assert self._ticket is not None
+        driver, peer = self.driver, self.peer
+        rendered = driver.replies.find(self.plan)
+        if rendered is not None and (not self.plan.secret or driver.known(self.plan, peer)):
+            # Somebody who waited with the same words was woken before: one rendering for all of them.
+            driver.counters.cached += 1
+            self._stop()
+            peer.finish(driver.replies.wire(rendered, self.plan, last=peer.ends))
+            return
         verb = self.driver.guard(self.request, self._attempt, expired)
         if verb is None:
             self._ticket.arm()

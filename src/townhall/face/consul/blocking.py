@@ -1,8 +1,9 @@
 """Reads with Consul's headers, which may block until an index has moved on.
 
-``index`` says quickly how new the answer is, ``render`` makes its bytes. A read without ``?index`` carries a view, so
-that the driver serves the same bytes again until something in its interests changes. A read with one is parked, and a
-wake-up that did not move the index past the client's costs one look at a number.
+``index`` says quickly how new the answer is, ``render`` makes its bytes. An answer carries a view, so that the driver
+serves the same bytes again until something in its interests changes. A read with ``?index`` is parked, and a wake-up
+that did not move the index past the client's costs one look at a number; one that did makes the answer for the first of
+all who wait with the same words, and the others get the same bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from townhall.core import Interest
+from townhall.core import Interest, View
 from townhall.core.queries import Reader
 from townhall.face import Headers, Park, Reply, Request, Verb
 from townhall.face.consul.requests import ReadOptions
@@ -20,6 +21,8 @@ from townhall.face.consul.requests import ReadOptions
 __all__ = ["Read", "answer", "encode", "headers_of", "json_reply", "parked", "policy", "pretty", "wait_with_jitter"]
 
 encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
+_ACCESS: Interest = ("access", "")
+"""Who may see what is part of every answer."""
 _JITTER_FRACTION = 16
 _ALLOW = (b"X-Consul-Default-ACL-Policy", b"allow")
 _DENY = (b"X-Consul-Default-ACL-Policy", b"deny")
@@ -78,7 +81,7 @@ def answer(request: Request, reader: Reader, options: ReadOptions, read: Read) -
     """Answer now, or when the index has passed the client's, or at the end of the wait."""
     if options.index:
         return parked(request, options, read)
-    return _reply(reader, options, read, request)
+    return _reply(reader, options, read, _view(request, options, read))
 
 
 def parked(request: Request, options: ReadOptions, read: Read) -> Park:
@@ -86,18 +89,22 @@ def parked(request: Request, options: ReadOptions, read: Read) -> Park:
     asked = options.index
 
     def attempt(reader: Reader, expired: bool) -> Reply | None:
-        if not expired and max(read.index(reader), 1) <= asked:
-            return None
-        return _reply(reader, options, read, None)
+        if max(read.index(reader), 1) > asked:
+            return _reply(reader, options, read, _view(request, options, read))
+        # What is told at the deadline may not be remembered: who asks the same next must wait.
+        return _reply(reader, options, read, None) if expired else None
 
     return Park(read.interests, attempt, wait_with_jitter(request, options.wait_ms))
 
 
-def _reply(reader: Reader, options: ReadOptions, read: Read, request: Request | None) -> Reply:
+def _view(request: Request, options: ReadOptions, read: Read) -> View | None:
+    # What a client says about caching decides too, and is no part of what an answer is remembered under.
+    return None if options.cached else request.live.view((*read.interests, _ACCESS))
+
+
+def _reply(reader: Reader, options: ReadOptions, read: Read, view: View | None) -> Reply:
     rendered = read.render(reader)
     headers = headers_of(reader, options, read.index(reader))
-    # What a client says about caching decides too, and is no part of what an answer is remembered under.
-    view = request.live.view(read.interests) if request is not None and not options.cached else None
     if isinstance(rendered, Reply):
         return Reply(
             rendered.status, rendered.body, (*headers, *rendered.headers), rendered.content_type, rendered.view or view

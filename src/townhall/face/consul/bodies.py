@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from townhall.face.consul.durations import parse_duration
@@ -25,38 +26,43 @@ def names(*known: str) -> frozenset[str]:
     return frozenset(_plain(name) for name in known)
 
 
+@lru_cache(4_096)
 def _plain(name: str) -> str:
+    # Remembered, because a registration asks for some forty fields and has a dozen.
     return name.replace("_", "").lower()
 
 
 class Body:
     """One JSON object. Every getter returns a default for what is missing or null, and refuses the wrong type."""
 
-    __slots__ = ("_fields", "_what")
+    __slots__ = ("_fields", "_given", "_what")
 
     def __init__(self, value: Any, known: frozenset[str] | None, what: str = "Request decode failed") -> None:
         """``known`` None lets any field pass. Raises ``Misuse`` for an unknown field, naming it, and for a non-object."""
         self._what = what
         if value is None:
             value = {}
-        if not isinstance(value, dict):
+        elif type(value) is not dict:
             raise bad(f"{what}: json: cannot unmarshal {_kind(value)} into an object")
-        self._fields = {}
-        for name, content in value.items():
-            plain = _plain(name)
-            if known is not None and plain not in known:
-                raise bad(f'{what}: json: unknown field "{name[:128]}"')
-            self._fields[plain] = (name, content)
+        self._given = value
+        self._fields = fields = {_plain(name): content for name, content in value.items()}
+        if known is not None and not fields.keys() <= known:
+            unknown = next(name for name in value if _plain(name) not in known)
+            raise bad(f'{what}: json: unknown field "{unknown[:128]}"')
 
     def _get(self, name: str, kind: type | tuple[type, ...], default: Any) -> Any:
-        found = self._fields.get(_plain(name))
-        if found is None or found[1] is None:
+        value = self._fields.get(_plain(name))
+        if value is None:
             return default
-        value = found[1]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
             wanted = kind if isinstance(kind, type) else kind[0]
-            raise self.wrong(found[0], value, "int" if wanted is int else _KINDS[wanted])
+            raise self.wrong(self._spelled(name), value, "int" if wanted is int else _KINDS[wanted])
         return value
+
+    def _spelled(self, name: str) -> str:
+        """How the field is written in the body; the last one counts."""
+        plain = _plain(name)
+        return next((given for given in reversed(self._given) if _plain(given) == plain), name)
 
     def wrong(self, name: str, value: object, wanted: str) -> Exception:
         """The refusal of a value of the wrong type."""
@@ -64,18 +70,23 @@ class Body:
 
     def has(self, name: str) -> bool:
         """Whether the field is there and not null."""
-        found = self._fields.get(_plain(name))
-        return found is not None and found[1] is not None
+        return self._fields.get(_plain(name)) is not None
+
+    def any_of(self, fields: frozenset[str]) -> bool:
+        """Whether one of these fields (made by ``names``) is there, be it null."""
+        return not fields.isdisjoint(self._fields)
 
     def raw(self, name: str) -> Any:
         """The value as decoded, or None."""
-        found = self._fields.get(_plain(name))
-        return None if found is None else found[1]
+        return self._fields.get(_plain(name))
 
     def text(self, name: str, default: str = "") -> str:
         """A string."""
-        value = self._get(name, str, default)
-        assert isinstance(value, str)
+        value = self._fields.get(_plain(name))
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise self.wrong(self._spelled(name), value, "string")
         return value
 
     def integer(self, name: str, default: int = 0) -> int:
@@ -115,17 +126,16 @@ class Body:
 
     def duration_ms(self, name: str) -> int:
         """A duration: Go's notation, or a number of nanoseconds. Milliseconds, at least 1 for anything above 0."""
-        found = self._fields.get(_plain(name))
-        if found is None or found[1] is None or found[1] == "":
+        value = self._fields.get(_plain(name))
+        if value is None or value == "":
             return 0
-        value = found[1]
         if isinstance(value, str):
             try:
                 return parse_duration(value)
             except ValueError as error:
                 raise bad(f"{self._what}: {error}") from None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(found[0], value, "duration")
+            raise self.wrong(self._spelled(name), value, "duration")
         return max(int(value / 1_000_000), 1) if value > 0 else 0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from townhall.core import Command, Outcome
 from townhall.core.commands import DeleteCheck, DeleteNode, Deregister, PutCheck, PutNode, Register
 from townhall.core.queries import Reader
@@ -18,6 +20,8 @@ from townhall.face.consul.requests import ReadOptions, check_datacenter, decode_
 from townhall.face.consul.services import CATALOG_SERVICE, Placed, again_at, register_command
 from townhall.face.consul.shapes import EXTRA_ADDRESS
 from townhall.model import names as rules
+from townhall.model.access import Level, Resource
+from townhall.model.check import Node
 from townhall.model.errors import NotFound, TownhallError
 
 __all__ = ["Externals"]
@@ -66,7 +70,9 @@ class Externals:
             address = known.address if known is not None else address
         commands: list[Command] = []
         if not skipped and node != self.site.node:
-            commands.append(self._node(body, node, address))
+            described = self._node(body, node, address)
+            if not (_stands(known, described) and reader.may(Resource.NODE, Level.WRITE, node)):
+                commands.append(described)
         commands += self._services(request, reader, body, node, address)
         if known is not None and not skipped and known.address != address and node != self.site.node:
             commands += self._moved(reader, node, address, commands)
@@ -114,7 +120,7 @@ class Externals:
             apart.append(catalog_check(check, node, instance, None))
         if register is not None:
             before = self.picture.find(reader, node, id_)
-            commands.append(_with_checks(register, own))
+            commands.append(replace(register, checks=tuple(own)) if own else register)
             if before is not None and before.key != register.key:
                 commands.append(Deregister(key=before.key, id=before.id))
         return [*commands, *apart]
@@ -149,11 +155,16 @@ class Externals:
         return _submit(commands, options)
 
 
-def _with_checks(register: Register, checks: Sequence[PutCheck]) -> Register:
-    if not checks:
-        return register
-    fields = {name: getattr(register, name) for name in register.__struct_fields__}
-    return Register(**{**fields, "checks": tuple(checks)})
+def _stands(known: Node | None, described: PutNode) -> bool:
+    """Whether nothing new is said of a node: agents send it along with each of their services."""
+    return (
+        known is not None
+        and known.name == described.name
+        and known.address == described.address
+        and known.tagged_addresses == described.tagged_addresses
+        and known.meta == described.meta
+        and described.id in ("", known.id)
+    )
 
 
 def _submit(commands: Sequence[Command], options: ReadOptions) -> Verb:

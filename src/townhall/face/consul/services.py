@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from townhall.core.commands import PutCheck, Register
@@ -37,6 +38,10 @@ CATALOG_SERVICE = names(
     "EnableTagOverride", "Weights", "Proxy", "Connect", "Locality", "Namespace", "Partition", "PeerName",
     "CreateIndex", "ModifyIndex", "Datacenter", "ContentHash",
 )  # fmt: skip
+_LOCALITY = names("Region", "Zone")
+_WEIGHTS = names("Passing", "Warning")
+_TAGGED_ADDRESS = names("Address", "Port")
+_EXTRAS = names("Kind", "SocketPath", "EnableTagOverride", "TaggedAddresses", "Proxy", "Connect")
 _META_COUNT_MAX = 64
 _META_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _META_KEY_SIZE_MAX = 128
@@ -64,20 +69,24 @@ def check_meta(meta: Mapping[str, str], what: str) -> dict[str, str]:
     if len(meta) > _META_COUNT_MAX:
         raise bad(f"{what}: Node metadata cannot contain more than 64 key/value pairs")
     for key, value in meta.items():
-        problem = ""
-        if not key:
-            problem = "Key cannot be blank"
-        elif not _META_KEY.fullmatch(key):
-            problem = "Key contains invalid characters"
-        elif len(key) > _META_KEY_SIZE_MAX:
-            problem = "Key is too long (limit: 128 characters)"
-        elif key.startswith("consul-"):
-            problem = "Key prefix 'consul-' is reserved for internal use"
-        elif len(value) > _META_VALUE_SIZE_MAX:
+        problem = _wrong_with(key)
+        if not problem and len(value) > _META_VALUE_SIZE_MAX:
             problem = "Value is too long (limit: 512 characters)"
         if problem:
             raise bad(f"{what}: Couldn't load metadata pair ('{key}', '{value}'): {problem}")
     return dict(meta)
+
+
+@lru_cache(4_096)
+def _wrong_with(key: str) -> str:
+    """What is wrong with a key of metadata; '' for a good one. Everybody uses the same few."""
+    if not key:
+        return "Key cannot be blank"
+    if not _META_KEY.fullmatch(key):
+        return "Key contains invalid characters"
+    if len(key) > _META_KEY_SIZE_MAX:
+        return "Key is too long (limit: 128 characters)"
+    return "Key prefix 'consul-' is reserved for internal use" if key.startswith("consul-") else ""
 
 
 def register_command(
@@ -88,12 +97,13 @@ def register_command(
     if address in _UNSPECIFIED:
         raise bad("Invalid service address")
     passing, extra = _weights(body, lenient=placed.lenient)
-    _extras(body, extra)
+    if body.any_of(_EXTRAS):
+        _extras(body, extra)
     if not address:
         extra[EXTRA_ADDRESS] = ""
     if sum(map(len, extra.values())) > limits.METADATA_SIZE_MAX:
         raise bad("the service's proxy and addresses are too large", 413)
-    locality = body.child("Locality", names("Region", "Zone")) or Body(None, None)
+    locality = body.child("Locality", _LOCALITY)
     return Register(
         key=service_key(rules.service(name)),
         id=rules.instance_id(instance_name(placed.site, placed.node, service)),
@@ -101,8 +111,8 @@ def register_command(
         port=rules.port(body.integer("Port"), zero=True),
         tags=rules.tags([tag for tag in body.texts("Tags") if tag]),
         metadata=check_meta(body.mapping("Meta"), "Invalid Service Meta"),
-        region=rules.label(locality.text("Region"), "region", empty=True),
-        zone=rules.label(locality.text("Zone"), "zone", empty=True),
+        region="" if locality is None else rules.label(locality.text("Region"), "region", empty=True),
+        zone="" if locality is None else rules.label(locality.text("Zone"), "zone", empty=True),
         weight=float(passing),
         persistent=True,
         protocol="consul",
@@ -114,7 +124,7 @@ def register_command(
 
 
 def _weights(body: Body, *, lenient: bool) -> tuple[int, dict[str, str]]:
-    weights = body.child("Weights", names("Passing", "Warning"))
+    weights = body.child("Weights", _WEIGHTS)
     if weights is None:
         return 1, {}
     passing, warning = weights.integer("Passing"), weights.integer("Warning")
@@ -157,7 +167,7 @@ def _tagged_addresses(body: Body) -> dict[str, Any]:
         if isinstance(tagged, str):
             found[name] = {"Address": tagged, "Port": body.integer("Port")}
             continue
-        inner = Body(tagged, names("Address", "Port"))
+        inner = Body(tagged, _TAGGED_ADDRESS)
         found[name] = {"Address": inner.text("Address"), "Port": inner.integer("Port")}
     return found
 
