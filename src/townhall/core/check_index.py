@@ -32,8 +32,10 @@ def worst(checks: Iterable[Check]) -> Check | None:
     """The check that decides: critical before warning before passing, the first among equals; None without any."""
     found: Check | None = None
     for check in checks:
-        if found is None or (found.status is _PASSING and check.status is not _PASSING):
-            found = check
+        if found is None or found.status is _PASSING:
+            # Among passing ones the first stays.
+            if found is None or check.status is not _PASSING:
+                found = check
         elif found.status is _WARNING and check.status is _CRITICAL:
             found = check
     return found

@@ -59,3 +59,32 @@ def test_a_parked_read_answers_at_its_deadline_with_what_there_is():
     reply = park.attempt(world.reader(), True)
     assert isinstance(reply, Reply)
     assert reply.body == b"[]"
+
+
+def test_a_parked_read_is_remembered_when_its_index_has_moved_and_not_when_its_wait_is_over():
+    world = FaceWorld()
+    index = 5
+    request = world.request("GET", "/v1/x")
+    park = answer(
+        request,
+        world.reader(),
+        ReadOptions(index=5, wait_ms=1_000),
+        Read((), lambda reader: index, lambda reader: b"[]"),
+    )
+    assert isinstance(park, Park)
+    late = park.attempt(world.reader(), True)
+    assert isinstance(late, Reply)
+    assert late.view is None
+    index = 6
+    for expired in (False, True):
+        moved = park.attempt(world.reader(), expired)
+        assert isinstance(moved, Reply)
+        assert moved.view is not None
+
+
+def test_views_end_with_a_change_of_rights():
+    world = FaceWorld()
+    reply = world.verb("GET", "/v1/health/service/web")
+    assert isinstance(reply, Reply)
+    assert reply.view is not None
+    assert ("access", "") in reply.view.interests  # type: ignore[attr-defined]

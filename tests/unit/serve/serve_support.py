@@ -145,6 +145,7 @@ class FakeFace:
         self.closed: list[bool] = []
         self.steps: Callable[[bytes], Any] = lambda data: [b"<" + data + b">"]
         self.wait_ms = 60_000
+        self.parked: Park | None = None
         self.routes = [
             Route("GET", "/hello", self.hello),
             Route("GET", "/names/{name}", self.echo),
@@ -197,7 +198,7 @@ class FakeFace:
         def attempt(reader: Any, expired: bool) -> Reply | None:
             return Reply(200, b"expired", (), b"text/plain") if expired and self.ready is None else self.ready
 
-        return Park((), attempt, self.wait_ms)
+        return self.parked or Park((), attempt, self.wait_ms)
 
     def pull(self, reader: Any) -> Pulled | None:
         step = self.pulled.pop(0) if self.pulled else None

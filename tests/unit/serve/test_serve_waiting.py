@@ -196,3 +196,29 @@ def test_an_attempt_that_fails_is_an_answer() -> None:
         assert (await client.get("/hello")).status == 200
 
     serving(test)
+
+
+def test_those_who_wait_with_the_same_words_share_one_rendering() -> None:
+    async def test(server: Serving) -> None:
+        hub, attempts = server.hub, 0
+
+        def attempt(reader: Any, expired: bool) -> Reply | None:
+            nonlocal attempts
+            attempts += 1
+            return Reply(200, b"at %d" % hub.position, view=hub.view()) if hub.position else None
+
+        server.face.parked = Park((), attempt, 60_000)
+        clients = [await server.client() for _ in range(5)]
+        for client in clients:
+            client.send(get("/park"))
+        await until(lambda: server.counters.parked == 5)
+        other = await server.client()
+        other.send(get("/park?other"))
+        await until(lambda: server.counters.parked == 6)
+        attempts = 0
+        hub.change()
+        assert [(await client.answer()).body for client in [*clients, other]] == [b"at 1"] * 6
+        assert attempts == 2, "once for each target"
+        assert server.counters.parked == 0
+
+    serving(test)
