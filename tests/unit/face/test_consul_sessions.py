@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from consul_kv_world import ConsulWorld
 
-from townhall.core.commands import PutCheck, PutNode
-from townhall.face import Park
+from townhall.core.commands import PutCheck, PutNode, SetCheck
+from townhall.face import Park, Submit
 from townhall.face.consul import kv, sessions
 from townhall.model.check import CheckStatus
+from townhall.model.errors import TownhallError
 
 
 @pytest.fixture
@@ -85,6 +86,29 @@ def test_a_critical_check_keeps_a_session_from_being_opened(world: ConsulWorld) 
     assert answer.body == b"apply failed: Check 'disk' is in critical state"
     world.run(PutCheck(node="n1", id="disk", status=CheckStatus.PASSING))
     create(world, Checks=["disk"])
+
+
+def test_a_session_ends_with_a_check_that_it_names(world: ConsulWorld) -> None:
+    world.run(PutNode(name="n1", address="127.0.0.1"))
+    world.run(PutCheck(node="n1", id="disk", status=CheckStatus.PASSING))
+    both = create(world, NodeChecks=["serfHealth", "disk", "disk"], ServiceChecks=[{"ID": "disk"}])
+    other = create(world)
+    assert world.call("PUT", f"/v1/kv/l?acquire={both}", b"v").json is True
+    world.run(SetCheck(node="n1", id="disk", status=CheckStatus.CRITICAL))
+    assert [one["ID"] for one in world.call("GET", "/v1/session/list").json] == [other]
+    assert "Session" not in world.call("GET", "/v1/kv/l").json[0]
+    assert world.call("PUT", f"/v1/kv/l?acquire={other}", b"v").json is False, "the lock delay holds"
+    world.now += 15_000
+    assert world.call("PUT", f"/v1/kv/l?acquire={other}", b"v").json is True
+
+
+def test_a_check_that_fails_while_a_session_is_opened(world: ConsulWorld) -> None:
+    world.run(PutCheck(node="n1", id="disk", status=CheckStatus.PASSING))
+    verb = world.verb("PUT", "/v1/session/create", {"NodeChecks": ["disk"]})
+    assert isinstance(verb, Submit)
+    world.run(SetCheck(node="n1", id="disk", status=CheckStatus.CRITICAL))
+    with pytest.raises(TownhallError, match="Check 'disk' is in critical state"):
+        verb.render(world.reader(), [world.run(verb.commands[0])])
 
 
 def test_an_unknown_session_is_an_empty_list_and_cannot_be_renewed(world: ConsulWorld) -> None:

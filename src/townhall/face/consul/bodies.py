@@ -68,6 +68,12 @@ class Body:
         """The refusal of a value of the wrong type."""
         return bad(f"{self._what}: json: cannot unmarshal {_kind(value)} into field {name} of type {wanted}")
 
+    def without(self, name: str) -> Body:
+        """The same object as if this field were missing."""
+        rest = Body(None, None, self._what)
+        rest._fields = {plain: content for plain, content in self._fields.items() if plain != _plain(name)}
+        return rest
+
     def has(self, name: str) -> bool:
         """Whether the field is there and not null."""
         return self._fields.get(_plain(name)) is not None

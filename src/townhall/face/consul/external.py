@@ -24,7 +24,7 @@ from townhall.model.access import Level, Resource
 from townhall.model.check import Node
 from townhall.model.errors import NotFound, TownhallError
 
-__all__ = ["Externals"]
+__all__ = ["Externals", "node_command"]
 
 _REGISTER = names(
     "Datacenter", "ID", "Node", "Address", "TaggedAddresses", "NodeMeta", "Service", "Check", "Checks", "SkipNodeUpdate",
@@ -70,24 +70,13 @@ class Externals:
             address = known.address if known is not None else address
         commands: list[Command] = []
         if not skipped and node != self.site.node:
-            described = self._node(body, node, address)
+            described = node_command(body, node, rules.address(address))
             if not (_stands(known, described) and reader.may(Resource.NODE, Level.WRITE, node)):
                 commands.append(described)
         commands += self._services(request, reader, body, node, address)
         if known is not None and not skipped and known.address != address and node != self.site.node:
             commands += self._moved(reader, node, address, commands)
         return _submit(commands, options)
-
-    def _node(self, body: Body, node: str, address: str) -> PutNode:
-        id_ = body.text("ID")
-        if id_ and len(id_) != 36:
-            raise bad("Bad node ID: uuid string is wrong length")
-        if id_ and not _UUID.fullmatch(id_):
-            raise bad("Bad node ID: uuid is improperly formatted")
-        return PutNode(
-            name=rules.label(node, "node"), id=id_.lower(), address=rules.address(address),
-            tagged_addresses=body.mapping("TaggedAddresses"), meta=body.mapping("NodeMeta"),
-        )  # fmt: skip
 
     def _services(self, request: Request, reader: Reader, body: Body, node: str, address: str) -> list[Command]:
         service = body.child("Service", CATALOG_SERVICE)
@@ -165,6 +154,26 @@ def _stands(known: Node | None, described: PutNode) -> bool:
         and known.meta == described.meta
         and described.id in ("", known.id)
     )
+
+
+def node_command(body: Body, node: str, address: str) -> PutNode:
+    """A node as a registration or a transaction tells of it. Raises ``Misuse`` for an id that is none."""
+    id_ = body.text("ID")
+    if id_ and len(id_) != 36:
+        raise bad("Bad node ID: uuid string is wrong length")
+    if id_ and not _UUID.fullmatch(id_):
+        raise bad("Bad node ID: uuid is improperly formatted")
+    return PutNode(
+        name=rules.label(node, "node"), id=id_.lower(), address=rules.address(address) if address else "",
+        tagged_addresses=body.mapping("TaggedAddresses"), meta=body.mapping("NodeMeta") or body.mapping("Meta"),
+    )  # fmt: skip
+
+
+def _with_checks(register: Register, checks: Sequence[PutCheck]) -> Register:
+    if not checks:
+        return register
+    fields = {name: getattr(register, name) for name in register.__struct_fields__}
+    return Register(**{**fields, "checks": tuple(checks)})
 
 
 def _submit(commands: Sequence[Command], options: ReadOptions) -> Verb:

@@ -80,10 +80,15 @@ class Sessions:
         body = Body(decode_body(request) if request.body.strip() else {}, None)
         command = _command(body, self._site)
         self._guard_health(reader, command)
+        checks = dict.fromkeys(_checks(command))
+        if command.node == self._site.node and (command.node, _SERF) not in reader.state.checks:
+            checks.pop(_SERF, None)  # The server vouches for itself: while it answers, that check passes.
+        command = msgspec.structs.replace(command, checks=tuple(checks))
 
         def render(reader: Reader, outcomes: Sequence[Outcome | TownhallError]) -> Reply:
             outcome = outcomes[0]
             if isinstance(outcome, TownhallError):
+                self._guard_health(reader, command)  # A check that went or failed since is told of in Consul's words.
                 raise outcome
             return json_reply(reader, options, {"ID": outcome.result})
 
@@ -97,9 +102,7 @@ class Sessions:
             known.setdefault(_SERF, CheckStatus.PASSING)
         elif not _exists(reader, node):
             raise bad("apply failed: Missing node registration")
-        wanted = _stored(command.data, _NODE_CHECKS) or []
-        wanted += [check["ID"] for check in _stored(command.data, _SERVICE_CHECKS) or [] if "ID" in check]
-        for check_id in wanted:
+        for check_id in _checks(command):
             if check_id not in known:
                 raise bad(f"apply failed: Missing check '{check_id}' registration")
             if known[check_id] is CheckStatus.CRITICAL:
@@ -164,6 +167,12 @@ def _find(reader: Reader, session_id: str) -> Session | None:
         return reader.session(session_id)
     except NotFound:
         return None
+
+
+def _checks(command: OpenSession) -> list[str]:
+    """The ids of the checks that a session names."""
+    services = _stored(command.data, _SERVICE_CHECKS) or []
+    return [*(_stored(command.data, _NODE_CHECKS) or []), *(check["ID"] for check in services if check.get("ID"))]
 
 
 def _exists(reader: Reader, node: str) -> bool:

@@ -18,7 +18,7 @@ from townhall.face.consul.kv_shapes import SPACE, entry, key_bytes, prefix_span
 from townhall.model.errors import NotFound, TooLarge
 from townhall.model.keys import Compare, CompareTarget, Delete, KeyValue, Operation, Put, Relation, Transaction
 
-__all__ = ["READING", "VERBS", "KvOperation", "Trial", "run"]
+__all__ = ["READING", "VERBS", "KvOperation", "Trial", "perform", "run"]
 
 _VALUE_SIZE_MAX = 524_288
 _TREE_COMPARED_MAX = 32
@@ -288,8 +288,16 @@ def run(reader: Reader, operations: Sequence[KvOperation], *, now_ms: int) -> Tr
     """Run the operations over the present keys; those that fail are in ``errors``."""
     trial = Trial(reader, now_ms=now_ms)
     for index, operation in enumerate(operations):
-        try:
-            VERBS[operation.verb](trial, operation)
-        except _Refused as refused:
-            trial.errors.append((index, str(refused)))
+        refusal = perform(trial, operation)
+        if refusal:
+            trial.errors.append((index, refusal))
     return trial
+
+
+def perform(trial: Trial, operation: KvOperation) -> str:
+    """Run one operation; why it fails, "" when it does not."""
+    try:
+        VERBS[operation.verb](trial, operation)
+    except _Refused as refused:
+        return str(refused)
+    return ""
