@@ -44,6 +44,11 @@ class Suite(NamedTuple):
 
 
 GO = {"GO111MODULE": "on", "GOFLAGS": "-mod=readonly -modcacherw", "GOMODCACHE": str(CACHE / "go")}
+MAVEN = (
+    "mvn", "-q", "-B", "-Dstyle.color=never", f"-Dmaven.repo.local={CACHE / 'maven'}", "compile", "dependency:copy-dependencies",
+    "-DoutputDirectory=target/lib",
+)  # fmt: skip
+JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-cp", "target/classes:target/lib/*", "interop.All"]
 MODULE = ("go", "list", "-deps", ".")
 SUITES = [
     Suite("curl", "curl", "curl", ["sh", "curl.sh"]),
@@ -53,6 +58,7 @@ SUITES = [
     Suite("py-consul", "python3", "python3", [sys.executable, "py_consul.py"], "consul"),
     Suite("node", "npm", "npm", ["node", "client.mjs"], "consul", fetch=("npm", "ci", "--no-audit", "--no-fund")),
     Suite("go", "go", "golang-go", ["go", "run", "."], "consul", fetch=MODULE, environment=GO),
+    Suite("java", "mvn", "maven", JAVA, "consul", fetch=MAVEN),
     Suite("prometheus", "go", "golang-go", ["go", "run", "."], "consul", fetch=MODULE, environment=GO),
     Suite("node-consul", "npm", "npm", [sys.executable, "node_consul.py"], "consul", carried=False),
     Suite("golden", "python3", "python3", [sys.executable, "golden.py"], "consul", carried=False),

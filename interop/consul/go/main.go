@@ -70,7 +70,7 @@ func provider() {
 	fine(client().Agent().ServiceRegister(&api.AgentServiceRegistration{
 		Name: "go-victim", ID: "go-victim-1", Address: "127.0.0.1", Port: port,
 		Check: &api.AgentServiceCheck{
-			TCP: fmt.Sprintf("127.0.0.1:%d", port), Interval: "1s", Timeout: "1s", DeregisterCriticalServiceAfter: "1s",
+			TCP: fmt.Sprintf("127.0.0.1:%d", port), Interval: "1s", Timeout: "1s", DeregisterCriticalServiceAfter: "5s",
 		},
 	}))
 	fmt.Println("registered")

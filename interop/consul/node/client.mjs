@@ -25,7 +25,7 @@ const provider = () => {
     const own = server.address().port;
     await consul.agent.service.register({
       name: "node-victim", id: "node-victim-1", address: "127.0.0.1", port: own,
-      check: { tcp: `127.0.0.1:${own}`, interval: "1s", timeout: "1s", deregistercriticalserviceafter: "1s" },
+      check: { tcp: `127.0.0.1:${own}`, interval: "1s", timeout: "1s", deregistercriticalserviceafter: "5s" },
     });
     console.log("registered");
   });
