@@ -22,6 +22,9 @@ def bootstrap_access(state: State, command: commands.BootstrapAccess, context: C
     """Switch access control on, once, with a first management token."""
     if state.access_enabled:
         raise Conflict("access control is on already", advice="use a management token")
+    if context.rules.access_required and any(one.management and not one.expires_at for one in state.tokens.values()):
+        # Configuration has switched it on and given a management token out; nobody may come and draw another.
+        raise Conflict("there is a management token already", advice="use that")
     secret = context.ids.secret()
     token = Token(
         context.ids.name(), hash_secret(secret), (), "first management token", context.now_ms, management=True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from core_world import World
 
-from townhall.core import commands, facts
+from townhall.core import Rules, commands, facts
 from townhall.core.decide_access import bootstrap_access
 from townhall.model import limits
 from townhall.model.access import Actor, Level, Resource, Rule
@@ -184,3 +184,11 @@ def test_bounds_of_roles(monkeypatch):
     world.run(commands.PutRole(name="r"))
     with pytest.raises(OverLimit):
         world.run(commands.PutRole(name="q"))
+
+
+def test_nobody_draws_a_management_token_beside_a_configured_one():
+    world = World(Rules(access_required=True))
+    world.run(commands.PutToken(management=True))
+    with pytest.raises(Conflict):
+        world.run(commands.BootstrapAccess(), Actor(restricted=True))
+    assert len(world.state.tokens) == 1

@@ -1,58 +1,56 @@
-"""``/v1/acl``: Consul's tokens and policies, mapped on the registry's one access control.
+"""``/v1/acl``: Consul's tokens, mapped on the registry's one access control; policies, roles and methods beside them.
 
-While that is off everything here answers as a Consul without ACLs does. A secret is shown once, when it is made: only
-its hash is kept. Roles, auth methods and binding rules are not there; see docs/conformance/consul.md.
+While that is off everything here answers as a Consul without ACLs does. A secret is shown once, when it is made, and
+to who presents it: only its hash is kept.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
-from townhall.core import Command, Outcome
-from townhall.core.commands import BootstrapAccess, DeletePolicy, DeleteToken, PutPolicy, PutToken, Transact
+from townhall.core import Outcome
+from townhall.core.commands import BootstrapAccess, DeleteToken, PutToken
 from townhall.core.queries import Reader
 from townhall.face import Handler, Reply, Request, Route, Submit, Verb
-from townhall.face.consul.acl_rules import core_rules
-from townhall.face.consul.blocking import encode, json_reply
+from townhall.face.consul.acl_grants import grants, kept, policy_id, role_id, shown_links
+from townhall.face.consul.acl_methods import Methods
+from townhall.face.consul.acl_policies import Policies
+from townhall.face.consul.acl_roles import Roles
+from townhall.face.consul.blocking import json_reply
 from townhall.face.consul.bodies import Body
 from townhall.face.consul.errors import bad, no_such_path, text
-from townhall.face.consul.ids import UUID, uuid_of
-from townhall.face.consul.kv_shapes import key_bytes
-from townhall.face.consul.requests import ReadOptions, decode_body, first, read_options
+from townhall.face.consul.ids import UUID
+from townhall.face.consul.requests import ReadOptions, decode_body, first, flag, read_options
 from townhall.face.consul.site import Site, Sited
-from townhall.model.access import Level, Policy, Resource, Token
+from townhall.model.access import ANONYMOUS, Level, Resource, Token
 from townhall.model.errors import Conflict, TownhallError
-from townhall.model.keys import Delete, Operation, Put, Transaction
 
 __all__ = ["Acl", "routes"]
 
-SPACE = "consul.acl"
 _DISABLED = "ACL support disabled"
-_MANAGEMENT = {"ID": "00000000-0000-0000-0000-000000000001", "Name": "global-management"}
 _ANONYMOUS = "00000000-0000-0000-0000-000000000002"
 _HIDDEN = "<hidden>"
-_LISTS = ("roles", "auth-methods", "binding-rules", "templated-policies")
+_UNSET = "0001-01-01T00:00:00Z"
+_TTL_MIN_MS, _TTL_MAX_MS = 60_000, 86_400_000
+"""Bounds of an expiry, as Consul has them unless it is configured otherwise."""
 
 
 def routes(face: Sited) -> Sequence[Route]:
     """The rows of the table."""
     acl = Acl(face.site)
-    base = "/v1/acl"
     rows: list[tuple[str, str, Handler]] = [
         ("PUT", "/bootstrap", acl.bootstrap), ("GET", "/tokens", acl.tokens), ("PUT", "/token", acl.create_token),
         ("GET", "/token/{id}", acl.get_token), ("PUT", "/token/{id}", acl.put_token),
         ("DELETE", "/token/{id}", acl.delete_token), ("PUT", "/token/{id}/clone", acl.clone_token),
-        ("GET", "/policies", acl.policies), ("PUT", "/policy", acl.create_policy),
-        ("GET", "/policy/{id}", acl.get_policy), ("PUT", "/policy/{id}", acl.put_policy),
-        ("DELETE", "/policy/{id}", acl.delete_policy), ("GET", "/policy/name/{name...}", acl.get_policy_by_name),
-        ("GET", "/replication", acl.replication), *((("GET", f"/{name}", acl.nothing)) for name in _LISTS),
-        ("POST", "/login", acl.login), *((method, "/{rest...}", acl.absent) for method in ("GET", "PUT", "POST", "DELETE")),
+        ("GET", "/replication", acl.replication), ("POST", "/logout", acl.logout),
+        *Policies(face.site).rows(), *Roles(face.site).rows(), *Methods(face.site).rows(),
+        *((method, "/{rest...}", acl.absent) for method in ("GET", "PUT", "POST", "DELETE")),
     ]  # fmt: skip
-    return [Route(method, base + path, _guarded(handler)) for method, path, handler in rows]
+    return [Route(method, "/v1/acl" + path, _guarded(handler)) for method, path, handler in rows]
 
 
 def _guarded(handler: Handler) -> Handler:
@@ -67,7 +65,7 @@ def _guarded(handler: Handler) -> Handler:
 
 
 class Acl:
-    """Handlers of tokens and policies. Who may do what is decided in the core."""
+    """Handlers of tokens. Who may do what is decided in the core."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -82,7 +80,7 @@ class Acl:
             if isinstance(outcomes[0], Conflict):
                 return text(403, "Permission denied: ACL bootstrap no longer allowed (reset index: 1)")
             token, secret = _made(outcomes[0])
-            return json_reply(reader, options, _token(token, secret))
+            return json_reply(reader, options, {"ID": secret, **_token(reader, token, secret)})
 
         return Submit((BootstrapAccess(),), render)
 
@@ -90,36 +88,35 @@ class Acl:
         """There is none to other datacenters."""
         shown = {
             "Enabled": False, "Running": False, "SourceDatacenter": "", "ReplicationType": "", "ReplicatedIndex": 0,
-            "ReplicatedTokenIndex": 0, "LastSuccess": "0001-01-01T00:00:00Z", "LastError": "0001-01-01T00:00:00Z",
-            "LastErrorMessage": "",
+            "ReplicatedTokenIndex": 0, "LastSuccess": _UNSET, "LastError": _UNSET, "LastErrorMessage": "",
         }  # fmt: skip
         return json_reply(reader, read_options(request, self._site), shown)
-
-    def nothing(self, request: Request, reader: Reader) -> Verb:
-        """A list of what is not there."""
-        reader.require(Resource.OPERATOR, Level.READ, "")
-        return json_reply(reader, read_options(request, self._site), [])
 
     def absent(self, request: Request, reader: Reader) -> Verb:
         """No such path, which only those are told who might write something here."""
         reader.require(Resource.OPERATOR, Level.WRITE, "")
         return no_such_path(request.path)
 
-    def login(self, request: Request, reader: Reader) -> Verb:
-        """There are no auth methods to log in by."""
-        body = Body(decode_body(request), None)
-        return text(403, f'ACL not found: auth method "{body.text("AuthMethod")[:128]}" not found')
-
-    # --- tokens
+    def logout(self, request: Request, reader: Reader) -> Verb:
+        """Ends a token that a login gave; there is none, as nobody logs in."""
+        if not reader.actor.token_id:
+            return text(403, "ACL not found")
+        return text(403, "Permission denied: token wasn't created via login")
 
     def tokens(self, request: Request, reader: Reader) -> Verb:
-        """All tokens, or those with one policy; secrets are not shown."""
+        """All tokens, or those with one policy, role or service; secrets are not shown."""
         options = read_options(request, self._site)
-        shown = [_token(token) for token in reader.tokens()]
-        shown.append(_anonymous())
-        wanted = first(request, "policy")
-        if wanted:
-            shown = [token for token in shown if any(policy["ID"] == wanted for policy in token["Policies"])]
+        found = list(reader.tokens())
+        shown = [_token(reader, token) for token in found if token.id != ANONYMOUS]
+        shown.append(_anonymous(reader))
+        for parameter, field, name in (
+            ("policy", "Policies", "ID"), ("role", "Roles", "ID"), ("servicename", "ServiceIdentities", "ServiceName"),
+        ):  # fmt: skip
+            wanted = first(request, parameter)
+            if wanted:
+                shown = [token for token in shown if any(link.get(name) == wanted for link in token.get(field, ()))]
+        if first(request, "authmethod"):
+            shown = []
         return json_reply(reader, options, shown)
 
     def get_token(self, request: Request, reader: Reader) -> Verb:
@@ -130,183 +127,110 @@ class Acl:
             token = reader.state.tokens.get(reader.actor.token_id)
             if token is None:
                 return text(403, "ACL not found")
-            return json_reply(reader, options, _token(token, _presented(request)))
+            return json_reply(reader, options, _token(reader, token, _presented(request)))
         if wanted == _ANONYMOUS:
             reader.require(Resource.OPERATOR, Level.READ, "")
-            return json_reply(reader, options, _anonymous())
+            return json_reply(reader, options, _anonymous(reader))
         token = _find(reader, wanted)
-        return text(403, "ACL not found") if token is None else json_reply(reader, options, _token(token))
+        if token is None:
+            return text(403, "ACL not found")
+        shown = _token(reader, token)
+        return json_reply(reader, options, shown | _expanded(reader, token) if flag(request, "expanded") else shown)
 
     def create_token(self, request: Request, reader: Reader) -> Verb:
         """A new token."""
         options = read_options(request, self._site)
-        body = Body(decode_body(request) if request.body.strip() else {}, None)
+        body = _body(request)
         accessor = body.text("AccessorID")
         if accessor and UUID.fullmatch(accessor) is None:
             raise bad("Invalid Token: AccessorID is not a valid UUID")
-        command = _token_command(reader, body, "")
-        return self._put(request, options, msgspec.structs.replace(command, new_id=accessor))
+        return self._put(
+            options, replace(_command(request, reader, body), secret=body.text("SecretID"), new_id=accessor)
+        )
 
     def put_token(self, request: Request, reader: Reader) -> Verb:
-        """Change a token; its secret stays."""
+        """Change a token; its secret stays. That of everybody begins with its first change."""
         options = read_options(request, self._site)
-        token = _existing(reader, request.segments["id"])
-        return self._put(request, options, _token_command(reader, Body(decode_body(request), None), token.id))
+        wanted, body = request.segments["id"], _body(request)
+        if body.text("AccessorID") not in ("", wanted):
+            raise bad("Token Accessor ID in URL and payload do not match")
+        if wanted == _ANONYMOUS:
+            reader.require(Resource.OPERATOR, Level.WRITE, "")
+            known = ANONYMOUS in reader.state.tokens
+            command = _command(request, reader, body, token_id=ANONYMOUS if known else "")
+            return self._put(options, command if known else replace(command, new_id=ANONYMOUS))
+        token = _existing(reader, wanted)
+        if body.has("Local") and body.flag("Local") != bool(kept(token).get("Local")):
+            raise bad("Cannot toggle local mode of " + wanted)
+        return self._put(options, _command(request, reader, body, token_id=token.id))
 
     def clone_token(self, request: Request, reader: Reader) -> Verb:
         """A token with the same rights and another secret."""
         options = read_options(request, self._site)
         token = _existing(reader, request.segments["id"])
-        body = Body(decode_body(request) if request.body.strip() else {}, None)
+        body = _body(request)
         command = PutToken(
             policies=token.policies, description=body.text("Description") or token.description,
-            management=token.management,
+            management=token.management, roles=token.roles, rules=token.rules, extra=token.extra,
         )  # fmt: skip
-        return self._put(request, options, command)
+        return self._put(options, command)
 
-    def _put(self, request: Request, options: ReadOptions, command: PutToken) -> Submit:
+    def _put(self, options: ReadOptions, command: PutToken) -> Submit:
         def render(reader: Reader, outcomes: Sequence[Outcome | TownhallError]) -> Reply:
             token, secret = _made(outcomes[0])
-            return json_reply(reader, options, _token(token, secret))
+            if token.id == ANONYMOUS:
+                return json_reply(reader, options, _anonymous(reader))
+            return json_reply(reader, options, _token(reader, token, secret))
 
         return Submit((command,), render)
 
     def delete_token(self, request: Request, reader: Reader) -> Verb:
         """Revoke a token."""
-        token = _existing(reader, request.segments["id"])
-        return self._done(request, DeleteToken(id=token.id))
-
-    def _done(self, request: Request, *commands: Command) -> Submit:
         options = read_options(request, self._site)
+        if request.segments["id"] == _ANONYMOUS:
+            reader.require(Resource.OPERATOR, Level.WRITE, "")
+            raise bad("Delete operation not permitted on the anonymous token")
+        token = _existing(reader, request.segments["id"], "Cannot find token to delete", 404)
+        if token.id == reader.actor.token_id:
+            raise bad("Deletion of the request's authorization token is not permitted")
 
         def render(reader: Reader, outcomes: Sequence[Outcome | TownhallError]) -> Reply:
-            for outcome in outcomes:
-                if isinstance(outcome, TownhallError):
-                    raise outcome
+            outcome = outcomes[0]
+            if isinstance(outcome, TownhallError):
+                raise outcome
             return json_reply(reader, options, True)
 
-        return Submit(commands, render)
-
-    # --- policies
-
-    def policies(self, request: Request, reader: Reader) -> Verb:
-        """All policies, without their rules."""
-        shown = [_policy(reader, policy) for policy in reader.policies()]
-        for policy in shown:
-            policy.pop("Rules")
-        return json_reply(reader, read_options(request, self._site), [_management_policy(), *shown])
-
-    def get_policy(self, request: Request, reader: Reader) -> Verb:
-        """One policy."""
-        wanted = request.segments["id"]
-        if UUID.fullmatch(wanted) is None:
-            raise bad("failed acl policy lookup: index error: UUID must be 36 characters")
-        return self._policy(request, reader, wanted, lambda policy: policy_id(policy.name) == wanted)
-
-    def get_policy_by_name(self, request: Request, reader: Reader) -> Verb:
-        """One policy."""
-        wanted = request.segments["name"]
-        return self._policy(request, reader, wanted, lambda policy: policy.name == wanted)
-
-    def _policy(self, request: Request, reader: Reader, wanted: str, fits: Callable[[Policy], bool]) -> Verb:
-        options = read_options(request, self._site)
-        found = next((policy for policy in reader.policies() if fits(policy)), None)
-        if wanted in _MANAGEMENT.values():
-            return json_reply(reader, options, _management_policy() | {"Rules": 'acl = "write"\noperator = "write"'})
-        if found is None:
-            return text(404, "Requested policy does not exist: ACL not found")
-        return json_reply(reader, options, _policy(reader, found))
-
-    def create_policy(self, request: Request, reader: Reader) -> Verb:
-        """A new policy under a name that is free."""
-        body = Body(decode_body(request), None)
-        name = body.text("Name")
-        if any(policy.name == name for policy in reader.policies()) or name == _MANAGEMENT["Name"]:
-            raise bad(f'Invalid Policy: A Policy with Name "{name[:128]}" already exists')
-        return self._write_policy(request, body, name)
-
-    def put_policy(self, request: Request, reader: Reader) -> Verb:
-        """Other rules or another description; the name is what a policy is known by and stays."""
-        body = Body(decode_body(request), None)
-        found = _named_policy(reader, request.segments["id"])
-        if body.text("Name") not in ("", found.name):
-            raise bad("A policy cannot be renamed: make another one")
-        return self._write_policy(request, body, found.name)
-
-    def _write_policy(self, request: Request, body: Body, name: str) -> Submit:
-        options = read_options(request, self._site)
-        if not name:
-            raise bad("Invalid Policy: no Name is set")
-        rules = body.text("Rules")
-        command = PutPolicy(name=name, rules=core_rules(rules), description=body.text("Description"))
-        kept = Transact(space=SPACE, transaction=Transaction(success=(Put(_rules_key(name), encode(rules)),)))
-
-        def render(reader: Reader, outcomes: Sequence[Outcome | TownhallError]) -> Reply:
-            for outcome in outcomes:
-                if isinstance(outcome, TownhallError):
-                    raise outcome
-            return json_reply(reader, options, _policy(reader, reader.state.policies[name]))
-
-        return Submit((command, kept), render)
-
-    def delete_policy(self, request: Request, reader: Reader) -> Verb:
-        """Forget a policy."""
-        found = _named_policy(reader, request.segments["id"])
-        operations: tuple[Operation, ...] = (Delete(_rules_key(found.name)),)
-        return self._done(
-            request,
-            DeletePolicy(name=found.name),
-            Transact(space=SPACE, transaction=Transaction(success=operations)),
-        )
+        return Submit((DeleteToken(id=token.id),), render)
 
 
 # --- shapes
 
 
-def policy_id(name: str) -> str:
-    """A policy's id follows from its name, which is what the registry knows it by."""
-    return uuid_of("policy", name)
-
-
-def _rules_key(name: str) -> bytes:
-    return key_bytes(f"policy/{name}")
-
-
-def _management_policy() -> dict[str, Any]:
-    return {
-        **_MANAGEMENT, "Description": "Builtin Policy that grants unlimited access", "Datacenters": None, "Hash": None,
-        "CreateIndex": 1, "ModifyIndex": 1,
-    }  # fmt: skip
-
-
-def _policy(reader: Reader, policy: Policy) -> dict[str, Any]:
-    kv = reader.get(SPACE, _rules_key(policy.name))
-    try:
-        rules = msgspec.json.decode(kv.value, type=str) if kv is not None else ""
-    except msgspec.MsgspecError:
-        rules = ""  # Somebody wrote it into the space by other means.
-    index = policy.revision or 1
-    return {
-        "ID": policy_id(policy.name), "Name": policy.name, "Description": policy.description, "Rules": rules,
-        "Datacenters": None, "Hash": None, "CreateIndex": index, "ModifyIndex": index,
-    }  # fmt: skip
-
-
-def _token(token: Token, secret: str = "") -> dict[str, Any]:
-    links = [{"ID": policy_id(name), "Name": name} for name in token.policies]
+def _token(reader: Reader, token: Token, secret: str = "") -> dict[str, Any]:
+    index = (token.revision or reader.position) + 1
     shown = {
         "AccessorID": token.id, "SecretID": secret or _HIDDEN, "Description": token.description,
-        "Policies": [_MANAGEMENT, *links] if token.management else links, "Local": False,
-        "CreateTime": _time(token.created_at), "Hash": None, "CreateIndex": token.revision or 1,
-        "ModifyIndex": token.revision or 1,
+        **shown_links(reader, token), "Local": bool(kept(token).get("Local")), "CreateTime": _time(token.created_at),
+        "Hash": None, "CreateIndex": index, "ModifyIndex": index,
     }  # fmt: skip
     return shown | {"ExpirationTime": _time(token.expires_at)} if token.expires_at else shown
 
 
-def _anonymous() -> dict[str, Any]:
+def _anonymous(reader: Reader) -> dict[str, Any]:
+    token = reader.state.tokens.get(ANONYMOUS) or Token(ANONYMOUS, b"", (), "Anonymous Token", revision=1)
+    return _token(reader, token, "anonymous") | {"AccessorID": _ANONYMOUS}
+
+
+def _expanded(reader: Reader, token: Token) -> dict[str, Any]:
+    """What a token's links come to."""
+    state = reader.state
+    roles = [state.roles[name] for name in token.roles if name in state.roles]
+    names = dict.fromkeys([*token.policies, *(name for role in roles for name in role.policies)])
     return {
-        "AccessorID": _ANONYMOUS, "SecretID": "anonymous", "Description": "Anonymous Token", "Policies": [],
-        "Local": False, "CreateTime": _time(0), "Hash": None, "CreateIndex": 1, "ModifyIndex": 1,
+        "ExpandedPolicies": [{"ID": policy_id(name), "Name": name} for name in names if name in state.policies],
+        "ExpandedRoles": [{"ID": role_id(role.name), "Name": role.name} for role in roles],
+        "NamespaceDefaultPolicyIDs": None, "NamespaceDefaultRoleIDs": None, "AgentACLDefaultPolicy": "deny",
+        "AgentACLDownPolicy": "extend-cache", "ResolvedByAgent": "",
     }  # fmt: skip
 
 
@@ -318,25 +242,30 @@ def _time(time_ms: int) -> str:
 # --- what a body asks for
 
 
-def _token_command(reader: Reader, body: Body, token_id: str) -> PutToken:
-    for name in ("Roles", "ServiceIdentities", "NodeIdentities", "TemplatedPolicies"):
-        if body.raw(name):
-            raise bad(f"{name} are not supported, only Policies")
-    known = {policy_id(policy.name): policy.name for policy in reader.policies()}
-    names: list[str] = []
-    management = False
-    for link in body.children("Policies", None):
-        wanted, name = link.text("ID"), link.text("Name")
-        if wanted == _MANAGEMENT["ID"] or name == _MANAGEMENT["Name"]:
-            management = True
-            continue
-        found = known.get(wanted) or (name if name in known.values() else "")
-        if not found:
-            raise bad(f'No such ACL policy with name "{name[:128]}"' if name else f'No such ACL policy "{wanted[:64]}"')
-        names.append(found)
+def _body(request: Request) -> Body:
+    what = "Token decoding failed"
+    return Body(decode_body(request, what) if request.body.strip() else {}, None, what)
+
+
+def _command(request: Request, reader: Reader, body: Body, *, token_id: str = "") -> PutToken:
+    reader.require(Resource.OPERATOR, Level.WRITE, "")
+    given = grants(reader, body)
+    before = reader.state.tokens.get(token_id)
+    local = body.flag("Local") or bool(before is not None and kept(before).get("Local"))
+    if local and any(one.get("Datacenters") for one in given.words.get("ServiceIdentities", ())):
+        raise bad("Service identity cannot specify a list of datacenters on a local token")
+    ttl_ms = body.duration_ms("ExpirationTTL")
+    if ttl_ms and before is not None:
+        raise bad("Cannot change expiration time of " + before.id)
+    if ttl_ms and not _TTL_MIN_MS <= ttl_ms <= _TTL_MAX_MS:
+        raise bad(f"ExpirationTime cannot be {'less than 1m0s' if ttl_ms < _TTL_MIN_MS else 'more than 24h0m0s'} "
+                  "in the future")  # fmt: skip
+    if before is not None and before.expires_at:
+        ttl_ms = max(before.expires_at - request.live.now_ms(), 1)  # An expiry stays what it is.
     return PutToken(
-        id=token_id, policies=tuple(dict.fromkeys(names)), description=body.text("Description"),
-        ttl_ms=body.duration_ms("ExpirationTTL"), management=management, secret="" if token_id else body.text("SecretID"),
+        id=token_id, policies=given.policies, roles=given.roles, rules=given.rules,
+        description=body.text("Description"), ttl_ms=ttl_ms, management=given.management,
+        extra=given.beside({"Local": local}),
     )  # fmt: skip
 
 
@@ -350,17 +279,10 @@ def _find(reader: Reader, accessor: str) -> Token | None:
     return next((token for token in reader.tokens() if token.id == accessor), None)
 
 
-def _existing(reader: Reader, accessor: str) -> Token:
+def _existing(reader: Reader, accessor: str, missing: str = "ACL not found", status: int = 403) -> Token:
     found = _find(reader, accessor)
     if found is None:
-        raise bad("ACL not found", 403)
-    return found
-
-
-def _named_policy(reader: Reader, wanted: str) -> Policy:
-    found = next((policy for policy in reader.policies() if policy_id(policy.name) == wanted), None)
-    if found is None:
-        raise bad("Requested policy does not exist: ACL not found", 404)
+        raise bad(missing, status)
     return found
 
 

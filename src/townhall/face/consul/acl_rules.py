@@ -15,7 +15,7 @@ from townhall.face.consul.errors import bad
 from townhall.model.access import Level, Resource, Rule
 from townhall.model.instance import DEFAULT_GROUP, DEFAULT_NAMESPACE
 
-__all__ = ["core_rules"]
+__all__ = ["core_rules", "rules_text"]
 
 _TOKEN = re.compile(
     r'\s+|#[^\n]*|//[^\n]*|/\*.*?\*/|"(?P<text>(?:[^"\\\n]|\\.)*)"|(?P<word>[A-Za-z_][A-Za-z0-9_-]*)|(?P<sign>[={}:,])',
@@ -162,3 +162,32 @@ def _word(words: Sequence[tuple[str, str]], at: int) -> str:
     if at >= len(words) or words[at][0] == "sign":
         raise bad("Failed to parse ACL rules: expected a name or a value")
     return words[at][1]
+
+
+# --- the other way round
+
+
+def rules_text(rules: Sequence[Rule]) -> str:
+    """Rules that were not written in Consul's words, in them; what Consul has no word for is left out."""
+    words = {Level.DENY: "deny", Level.READ: "read", Level.WRITE: "write"}
+    lines: list[str] = []
+    for rule in rules:
+        level = words[rule.level]
+        base = _BASES.get(rule.resource)
+        if rule.resource is Resource.OPERATOR:
+            lines += [f'acl = "{level}"', f'operator = "{level}"']
+        elif rule.resource is Resource.AGENT:
+            lines.append(f'agent_prefix "" {{\n  policy = "{level}"\n}}')
+        elif base is not None and rule.name.startswith(base):
+            kind = rule.resource.value + ("_prefix" if rule.prefix else "")
+            lines.append(f'{kind} {json.dumps(rule.name[len(base) :])} {{\n  policy = "{level}"\n}}')
+        elif base is not None and rule.prefix and base.startswith(rule.name):
+            lines.append(f'{rule.resource.value}_prefix "" {{\n  policy = "{level}"\n}}')
+    return "\n".join(dict.fromkeys(lines))
+
+
+_BASES = {
+    Resource.SERVICE: f"{DEFAULT_NAMESPACE}/{DEFAULT_GROUP}/", Resource.KEY: "consul/", Resource.SESSION: "",
+    Resource.NODE: "",
+}  # fmt: skip
+"""What names of ours begin with that Consul's clients can name."""
