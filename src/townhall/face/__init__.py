@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from townhall.model.access import Actor
 
 __all__ = [
-    "Duplex", "EndOfStream", "Face", "Handler", "Park", "Pulled", "Reply", "Request", "Route", "Stream", "Submit", "Verb",
+    "Duplex", "EndOfStream", "Face", "Follow", "Handler", "Park", "Pulled", "Reply", "Request", "Route", "Step", "Stream",
+    "Submit", "Unfollow", "Verb",
 ]  # fmt: skip
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -96,6 +97,8 @@ class Pulled(NamedTuple):
 
     data: bytes
     revisions: Mapping[tuple[str, str, str], int] = {}
+    more: bool = False
+    """There is more already: pull again as soon as the peer has taken this, without waiting for a wake-up."""
 
 
 class EndOfStream(Exception):
@@ -124,6 +127,21 @@ class Stream(msgspec.Struct, frozen=True):
     """Sent as the last thing when the server shuts down."""
 
 
+class Follow(NamedTuple):
+    """Watch one more interest from now on. ``wake`` is called at each change before ``pull`` is; it only takes note."""
+
+    interest: Interest
+    wake: Callable[[], None]
+    name: object
+    """Names it on this stream for ``Unfollow``. A name that is there already is replaced."""
+
+
+class Unfollow(NamedTuple):
+    """Watch it no longer; an unknown name is ignored."""
+
+    name: object
+
+
 class Duplex(msgspec.Struct, frozen=True):
     """A stream in both directions over one request: chunks in, chunks out.
 
@@ -135,8 +153,14 @@ class Duplex(msgspec.Struct, frozen=True):
     """
 
     stream: Stream
-    receive: Callable[[Reader, bytes], Sequence[bytes | Submit]]
+    receive: Callable[[Reader, bytes], Sequence[Step]]
     closed: Callable[[bool], Sequence[Command]]
+    outlives_input: bool = False
+    """The answer goes on after the client has said its last (gRPC alone): ``closed`` waits for the end of the call."""
+
+
+Step = bytes | Submit | Follow | Unfollow
+"""What ``receive`` may ask for. ``Follow`` and ``Unfollow`` work over gRPC: see ``face.grpc``."""
 
 
 Verb = Reply | Submit | Park | Stream | Duplex

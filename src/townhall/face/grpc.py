@@ -3,17 +3,29 @@
 A handler gets one ``Call`` and returns a verb, and ``serve`` carries it out. What the verbs' fields mean over gRPC:
 
 ===========  ========================================================================================================
-``Reply``     ``status`` is the ``Code``; ``body`` is the one message of a good answer, or the text of an error
+``Reply``     ``status`` is the ``Code``; ``body`` is the one message of a good answer, or the text of an error;
+              ``headers`` go into the trailing metadata
 ``Submit``    as over HTTP: ``render`` gets one outcome or error per command and returns the next verb
 ``Park``      as over HTTP; it ends early when the call is cancelled or its deadline (``grpc-timeout``) passes
 ``Stream``    what ``pull`` gives is whole messages, each with its prefix (``framed``); HTTP/2's windows say when the
               peer keeps up. ``EndOfStream`` ends with ``Code.OK``, any ``TownhallError`` with what ``error`` makes of it
-``Duplex``    ``receive`` gets one message at a time, without prefix; the bytes it returns are ``framed``
+``Duplex``    ``receive`` gets one message at a time, without prefix; the bytes it returns are ``framed``, and so is the
+              body of a ``Reply`` that the render of its ``Submit`` gives. A ``Reply`` that is no ``Code.OK`` ends the call.
+              When the client has said its last, answers that wait are sent and the call ends with ``Code.OK``, unless
+              ``outlives_input``
 ===========  ========================================================================================================
 
 A duplex stream may follow many things at once (ten thousand etcd watches on one stream): its ``receive`` may return
 ``Follow`` and ``Unfollow`` beside bytes and ``Submit``. Each ``Follow`` is a cursor of its own: only those that a change
-concerns are woken, and ``pull`` is called once after any number of them.
+concerns are woken, and ``pull`` is called once after any number of them. After steps with a ``Follow`` it is called as
+well, so that nothing is missed between the look and the watch.
+
+While nobody may be answered at once, a call may end early: the client cancels it, its ``grpc-timeout`` passes
+(``Code.DEADLINE_EXCEEDED``), or the server stops (``Unavailable`` in the face's words, after ``Stream.leaving``). Then
+``Park.abandoned`` and ``Duplex.closed(False)`` are called.
+
+One port may serve a gRPC face beside an HTTP face (etcd's JSON gateway): the builder that a row of ``ops.faces`` names
+returns ``Faces`` then. HTTP/1.1 goes to the one and HTTP/2 to the other, told apart by their first bytes.
 """
 
 from __future__ import annotations
@@ -24,16 +36,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from townhall.face import Reply, Verb
+from townhall.face import Face, Follow, Reply, Unfollow, Verb
 from townhall.model.errors import TownhallError
 
 if TYPE_CHECKING:
-    from townhall.core import Interest
     from townhall.core.live import Live
     from townhall.core.queries import Reader
     from townhall.model.access import Actor
 
-__all__ = ["Call", "Code", "Follow", "GrpcFace", "Kind", "Method", "Unfollow", "framed"]
+__all__ = ["Call", "Code", "Faces", "Follow", "GrpcFace", "Kind", "Method", "Unfollow", "framed"]
 
 
 class Code(enum.IntEnum):
@@ -72,6 +83,8 @@ class Call(msgspec.Struct, frozen=True):
     actor: Actor
     """Who calls, resolved by the driver from the face's credentials."""
     live: Live
+    certificate: str = ""
+    """Common name of the client's certificate, which TLS has verified; '' without one."""
 
 
 class Kind(enum.IntEnum):
@@ -85,28 +98,15 @@ class Kind(enum.IntEnum):
 
 
 class Method(NamedTuple):
-    """One row of a face's table. A UNARY handler returns Reply, Submit or Park, the others also Stream, Duplex."""
+    """One row of a face's table. UNARY returns Reply, Submit or Park; SERVER_STREAM these or Stream; DUPLEX returns Reply,
+    Stream or Duplex.
+    """
 
     path: str
     handler: Callable[[Call, Reader], Verb]
     kind: Kind = Kind.UNARY
     message_size_max: int = 0
     """Of one request message; 0 takes the server's own."""
-
-
-class Follow(NamedTuple):
-    """Watch one more interest from now on. ``wake`` is called at each change before ``pull`` is; it only takes note."""
-
-    interest: Interest
-    wake: Callable[[], None]
-    name: object
-    """Names it on this stream for ``Unfollow``. A name that is there already is replaced."""
-
-
-class Unfollow(NamedTuple):
-    """Watch it no longer; an unknown name is ignored."""
-
-    name: object
 
 
 class GrpcFace(Protocol):
@@ -122,6 +122,13 @@ class GrpcFace(Protocol):
     def error(self, error: TownhallError, call: Call | None) -> Reply:
         """An error in the protocol's own words: its code and text; ``call`` is None when it could not be read."""
         ...
+
+
+class Faces(NamedTuple):
+    """What shares one port; one of them may be None."""
+
+    grpc: GrpcFace | None
+    http: Face | None = None
 
 
 def framed(message: bytes) -> bytes:

@@ -311,6 +311,41 @@ HEAD_MEMO_SIZE_MAX: Final = 1_024
 WATCH_SERVICES_MAX: Final = 10_000
 """Services in one watch stream."""
 
+# --- HTTP/2 and gRPC ---------------------------------------------------------------------------------------------------
+
+HTTP2_STREAMS_MAX: Final = 20_000
+"""On one connection at once. etcd sets no limit and Go's watchers may open one each; as many as may be parked."""
+HTTP2_STREAM_WINDOW_SIZE: Final = 1_048_576
+"""What a peer may send on one stream ahead of us; most of a largest message, so that it need not wait midway."""
+HTTP2_CONNECTION_WINDOW_SIZE: Final = 4_194_304
+"""The same for a connection."""
+HTTP2_HELD_SIZE_MAX: Final = 67_108_864
+"""Bytes of messages that are not complete or not dealt with, on one connection; forty of the largest."""
+HTTP2_UNSENT_SIZE_MAX: Final = 67_108_864
+"""Answers that wait for a peer's windows, on one connection; beyond, its further calls are refused."""
+HTTP2_WRITE_BUFFER_SIZE_MAX: Final = 262_144
+"""Unsent bytes in the socket's buffer beyond which no further data is written to it; four times loopback's pace."""
+HTTP2_FRAMES_PER_TURN: Final = 512
+"""Frames of one connection read in one turn of the loop, some 3 ms; then the other connections get theirs."""
+HTTP2_CONTINUATIONS_MAX: Final = 8
+"""CONTINUATION frames of one header block: two hold the largest (the flood of 2024 sent them without end)."""
+HTTP2_DROPPED_COUNT_MAX: Final = 1_000
+"""Streams remembered that we ended while the peer was still sending; what comes late for them is no fault."""
+HTTP2_NOISE_MAX: Final = 32_768
+"""Frames in a burst that ask for nothing; to cancel ten thousand calls at once takes two thirds of it."""
+HTTP2_NOISE_PER_TICK: Final = 1_000
+"""How many of them each tick allows: 20,000 a second cost about 5 % of a core."""
+HTTP2_PING_AFTER_MS: Final = 60_000
+"""A connection that was silent for so long is asked whether it is still there; clients may leave it open for ever."""
+HTTP2_PING_TIMEOUT_MS: Final = 20_000
+"""Then it has so long to say anything (etcd's and gRPC's keep-alive timeout)."""
+HTTP2_HEAD_MEMO_COUNT_MAX: Final = 8_192
+"""Header blocks whose reading is remembered, in each of two generations; about 2 KB each."""
+HTTP2_HEAD_MEMO_SIZE_MAX: Final = 1_024
+"""Longer header blocks are read anew each time."""
+GRPC_MESSAGE_SIZE_MAX: Final = 1_572_864
+"""One request message unless its method says otherwise: etcd's ``max-request-bytes`` of 1.5 MiB."""
+
 # --- filter expressions ------------------------------------------------------------------------------------------------
 
 FILTER_SIZE_MAX: Final = 4_096

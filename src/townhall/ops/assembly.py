@@ -16,13 +16,14 @@ from townhall.core import Rules
 from townhall.engine.file import FileEngine
 from townhall.engine.memory import MemoryEngine
 from townhall.face.consul.site import Site
+from townhall.face.grpc import Faces
 from townhall.hub.hub import Hub, HubOptions
 from townhall.model.errors import Damaged, EngineFailed, EngineFull, InvalidField, TownhallError
 from townhall.ops.compactor import ProcessCompactor
 from townhall.ops.dns import dns_server
 from townhall.ops.extension import Backups, Extended
 from townhall.ops.faces import FACES
-from townhall.ops.metrics import dns_metrics, http_metrics, process_metrics
+from townhall.ops.metrics import dns_metrics, grpc_metrics, http_metrics, process_metrics
 from townhall.ops.probing import probe_options, start_probes
 from townhall.ops.version import version
 from townhall.serve.options import HttpOptions
@@ -185,8 +186,12 @@ async def _listen(built: Assembled, settings: Settings, name: str, where: Endpoi
             built.dns = dns_server(settings.names, built.hub, site)
             host, port = await built.dns.start(where.host, where.port)
         else:
-            server = HttpServer(_face(built, settings, name, where), built.hub, http_options(settings))
-            context = built.certificates.context if built.certificates else None
+            made = _face(built, settings, name, where)
+            faces = made if isinstance(made, Faces) else Faces(None, made)
+            server = HttpServer(faces.http, built.hub, http_options(settings), grpc=faces.grpc)
+            context = None
+            if built.certificates:
+                context = built.certificates.mixed_context if faces.grpc else built.certificates.context
             host, port = await server.start(where.host, where.port, ssl=context)
             built.servers[name] = server
     except OSError as error:
@@ -196,7 +201,7 @@ async def _listen(built: Assembled, settings: Settings, name: str, where: Endpoi
     built.addresses[name] = where._replace(host=host, port=port)
 
 
-def _face(built: Assembled, settings: Settings, name: str, where: Endpoint) -> Face:
+def _face(built: Assembled, settings: Settings, name: str, where: Endpoint) -> Face | Faces:
     """The face of the table. Native alone is told what only this process can offer."""
     row = next(row for row in FACES if row.name == name)
     module, _, attribute = row.face.partition(":")
@@ -204,11 +209,14 @@ def _face(built: Assembled, settings: Settings, name: str, where: Endpoint) -> F
     if name == "consul":
         return cast("Face", make(_site(built, settings, where)))
     if name != "native":
-        return cast("Face", make(version()))
+        return cast("Face | Faces", make(version()))
     assert built.backups is not None
 
     def metrics() -> Iterator[str]:
-        yield from http_metrics({face: server.counters for face, server in built.servers.items()})
+        yield from http_metrics({face: server.counters for face, server in built.servers.items() if server.counters})
+        yield from grpc_metrics(
+            {face: server.grpc_counters for face, server in built.servers.items() if server.grpc_counters}
+        )
         if built.dns is not None:
             yield from dns_metrics(built.dns.counters)
         yield from process_metrics()

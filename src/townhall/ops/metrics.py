@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from townhall.serve.counters import Counters
+    from townhall.serve.counters import Counters, GrpcCounters
     from townhall.serve.dns_options import DnsCounters
 
-__all__ = ["dns_metrics", "http_metrics", "process_metrics"]
+__all__ = ["dns_metrics", "grpc_metrics", "http_metrics", "process_metrics"]
 
 _ANSWERS: Final = {
     "1xx": "informational", "2xx": "successful", "3xx": "redirected", "4xx": "refused_client", "5xx": "failed_server",
@@ -45,6 +45,17 @@ _DNS_TOTALS: Final = {
     "timed_out": "TCP connections closed for being idle.",
     "errors": "Exceptions that nothing should have raised.",
 }
+_GRPC_TOTALS: Final = {
+    "received_bytes": "Bytes received.",
+    "sent_bytes": "Bytes sent.",
+    "accepted": "Connections accepted.",
+    "turned_away": "Connections over a limit.",
+    "malformed": "Connections and requests that broke HTTP/2's rules, or were no gRPC.",
+    "timed_out": "Connections closed because nothing came from them, or they took nothing.",
+    "cancelled": "Calls that the client took back, or whose connection broke.",
+    "errors": "Exceptions that no handler should have raised.",
+    "dropped": "Answers whose call was over.",
+}
 _GAUGES: Final = {"open": "Connections now.", "parked": "Parked reads now.", "streams": "Streams now."}
 _STARTED_S: Final = time.time()
 
@@ -61,6 +72,22 @@ def http_metrics(counters: Mapping[str, Counters]) -> Iterator[str]:
         )
     for name, about in _GAUGES.items():
         yield from _each(f"townhall_http_{name}", "gauge", about, {f: getattr(c, name) for f, c in counters.items()})
+
+
+def grpc_metrics(counters: Mapping[str, GrpcCounters]) -> Iterator[str]:
+    """Lines about the gRPC server of each face that has one; nothing when none has."""
+    if not counters:
+        return
+    yield from _head("townhall_grpc_calls_total", "counter", "Calls by gRPC's status code.")
+    for face, counted in counters.items():
+        for code, count in sorted({0: counted.succeeded, **counted.failed}.items()):
+            yield f'townhall_grpc_calls_total{{face="{face}",code="{code}"}} {count}'
+    for name, about in _GRPC_TOTALS.items():
+        yield from _each(
+            f"townhall_grpc_{name}_total", "counter", about, {f: getattr(c, name) for f, c in counters.items()}
+        )
+    for name, about in _GAUGES.items():
+        yield from _each(f"townhall_grpc_{name}", "gauge", about, {f: getattr(c, name) for f, c in counters.items()})
 
 
 def dns_metrics(counted: DnsCounters) -> Iterator[str]:

@@ -17,11 +17,12 @@ from townhall.core.queries import Reader
 from townhall.face import Duplex, EndOfStream, Face, Park, Reply, Request, Stream, Submit, Verb
 from townhall.hub import Done, Hub
 from townhall.model.access import Actor
-from townhall.model.errors import OverLimit, TownhallError
+from townhall.model.errors import TownhallError
 from townhall.model.limits import TIMER_TICK_MS
 from townhall.serve.counters import Counters
 from townhall.serve.heads import Heads, Plan
 from townhall.serve.options import HttpOptions
+from townhall.serve.peers import Peers
 from townhall.serve.replies import Replies
 from townhall.serve.run import Refusal
 from townhall.serve.streams import DuplexRun, StreamRun
@@ -41,7 +42,15 @@ _T = TypeVar("_T")
 class Driver:
     """Runs the verbs of one face for all connections of a server."""
 
-    def __init__(self, face: Face, hub: Hub, options: HttpOptions, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        face: Face,
+        hub: Hub,
+        options: HttpOptions,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        peers: Peers | None = None,
+    ) -> None:
         self.face = face
         self.hub = hub
         self.options = options
@@ -50,15 +59,10 @@ class Driver:
         self.wheel = TimerWheel(tick_ms=TIMER_TICK_MS)
         self.heads = Heads(face, options)
         self.replies = Replies(options, self.counters)
+        self.peers = peers or Peers(options)
         self.stopping = False
         self.idle_due = 0
         """The tick at which a connection that becomes idle now has been so for too long."""
-        self.connections: set[Connection] = set()
-        self.empty = asyncio.Event()
-        """Set while there is no connection."""
-        self.empty.set()
-        self._addresses: dict[str, int] = {}
-        self._places: dict[str, int] = {}
         self.tick(0)
 
     def tick(self, elapsed_ms: float) -> None:
@@ -71,26 +75,21 @@ class Driver:
 
     def arrived(self, peer: Connection) -> bool:
         """Count a connection in; False when it is one too many, and must be told so and closed."""
-        options, counters = self.options, self.counters
-        there = self._addresses.get(peer.address, 0)
-        crowded = len(self.connections) >= options.connections_max or there >= options.connections_per_address_max
-        self.connections.add(peer)
-        self._addresses[peer.address] = there + 1
-        self.empty.clear()
-        counters.accepted += 1
-        counters.open += 1
-        if crowded or self.stopping:
-            counters.turned_away += 1
-            return False
-        return True
+        self.welcome()
+        if self.peers.arrived(peer):
+            return True
+        self.counters.turned_away += 1
+        return False
+
+    def welcome(self) -> None:
+        """Count a connection that its server knows already."""
+        self.counters.accepted += 1
+        self.counters.open += 1
 
     def departed(self, peer: Connection) -> None:
         """Count it out."""
-        self.connections.remove(peer)
-        _decrease(self._addresses, peer.address)
+        self.peers.departed(peer)
         self.counters.open -= 1
-        if not self.connections:
-            self.empty.set()
 
     # --- requests
 
@@ -209,31 +208,6 @@ class Driver:
             self.hub.submit(command, actor, done)
         except TownhallError as error:
             self.loop.call_soon(done, error)
-
-    # --- parked reads and streams of one address
-
-    def take_place(self, peer: Connection) -> None:
-        """Count one more for the peer's address. Raises OverLimit."""
-        count = self._places.get(peer.address, 0)
-        limit = self.options.parked_per_address_max
-        if count >= limit:
-            raise OverLimit(
-                "too many parked requests from one address", advice="use one stream for many services", limit=limit
-            )
-        self._places[peer.address] = count + 1
-
-    def leave_place(self, peer: Connection) -> None:
-        """One less."""
-        _decrease(self._places, peer.address)
-
-
-def _decrease(counts: dict[str, int], name: str) -> None:
-    """Take one from a count that is above 0; nothing is kept for 0."""
-    left = counts[name] - 1
-    if left:
-        counts[name] = left
-    else:
-        del counts[name]
 
 
 def _unread() -> Plan:

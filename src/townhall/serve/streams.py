@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from townhall.core import Outcome
 from townhall.core.queries import Reader
-from townhall.face import Duplex, EndOfStream, Pulled, Reply, Request, Stream, Submit
+from townhall.face import Duplex, EndOfStream, Pulled, Reply, Request, Step, Stream, Submit
 from townhall.model.errors import TownhallError, Unauthenticated
 from townhall.model.limits import DUPLEX_PENDING_MAX
 from townhall.serve.run import Refusal, Run
@@ -68,12 +68,12 @@ class StreamRun(Run):
     def _begin(self) -> Pulled:
         stream, driver = self._stream, self.driver
         pulled = stream.pull(self.reader()) or Pulled(b"")
-        driver.take_place(self.peer)
+        driver.peers.take_place(self.peer)
         driver.counters.streams += 1
         try:
             self._watch()
         except TownhallError:
-            driver.leave_place(self.peer)
+            driver.peers.leave_place(self.peer)
             driver.counters.streams -= 1
             raise
         if stream.subscriber is not None:
@@ -163,7 +163,7 @@ class StreamRun(Run):
         if self._subscription is not None:
             self._subscription.close()
         self.driver.wheel.forget(self)
-        self.driver.leave_place(self.peer)
+        self.driver.peers.leave_place(self.peer)
         self.driver.counters.streams -= 1
 
     def _head(self) -> bytes:
@@ -223,8 +223,13 @@ class DuplexRun(StreamRun):
         for step in steps:
             if isinstance(step, Submit):
                 self._submit(step)
-            else:
+            elif isinstance(step, bytes):
                 self._answers.append(_Answer(step))
+            else:
+                error = TypeError(f"{type(step).__name__} is for gRPC; over HTTP append to the stream's interests")
+                self.driver.refusal(error, self.request)
+                self.peer.abort()
+                return
         self._drain()
 
     def input_ended(self) -> None:
@@ -246,7 +251,7 @@ class DuplexRun(StreamRun):
         self._finishing = True
         super().end(self._stream.leaving)
 
-    def _receive(self, data: bytes) -> Sequence[bytes | Submit]:
+    def _receive(self, data: bytes) -> Sequence[Step]:
         return self._duplex.receive(self._present(), data)
 
     def _submit(self, submit: Submit) -> None:

@@ -8,12 +8,18 @@ because a resumed session would outlive the CA that vouched for its client.
 from __future__ import annotations
 
 import ssl
+from typing import Final
 
 import msgspec
 
 from townhall.model.errors import InvalidField
 
 __all__ = ["Certificates", "TlsOptions"]
+
+
+_HTTP: Final = ("http/1.1",)
+_MIXED: Final = ("http/1.1", "h2")
+"""Ours comes first: who offers both (browsers, curl) wants HTTP and JSON, and gRPC clients offer h2 alone."""
 
 
 class TlsOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,28 +39,35 @@ class Certificates:
 
     def __init__(self, options: TlsOptions) -> None:
         self._options = options
-        self._present = _load(options)
-        self.context = _load(options)
+        self._present: dict[tuple[str, ...], ssl.SSLContext] = {}
+        self.reload()
+        self.context = self._listener(_HTTP)
         """For ``HttpServer.start``."""
-        self.context.sni_callback = self._hand_on
+        self.mixed_context = self._listener(_MIXED)
+        """The same for a server with a gRPC face."""
 
     def reload(self) -> None:
         """Read the files again. New connections get what is in them; when one cannot be used, nothing changes.
 
         Raises ``InvalidField`` as at construction.
         """
-        self._present = _load(self._options)
+        self._present = {speaks: _load(self._options, speaks) for speaks in (_HTTP, _MIXED)}
 
-    def _hand_on(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
-        connection.context = self._present
+    def _listener(self, speaks: tuple[str, ...]) -> ssl.SSLContext:
+        def hand_on(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
+            connection.context = self._present[speaks]
+
+        context = _load(self._options, speaks)
+        context.sni_callback = hand_on
+        return context
 
 
-def _load(options: TlsOptions) -> ssl.SSLContext:
+def _load(options: TlsOptions, speaks: tuple[str, ...]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(list(speaks))
     try:
         context.load_cert_chain(options.cert_file, options.key_file)
     except (OSError, ssl.SSLError) as error:

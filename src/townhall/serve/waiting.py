@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from townhall.core import Outcome
+from townhall.core import Command, Outcome
 from townhall.core.queries import Reader
 from townhall.face import Park, Reply, Request, Submit, Verb
 from townhall.model.access import Actor
@@ -14,12 +14,20 @@ from townhall.model.errors import TownhallError
 from townhall.serve.run import Run
 
 if TYPE_CHECKING:
-    from townhall.hub import Ticket
+    from townhall.hub import Done, Ticket
     from townhall.serve.driver import Driver
     from townhall.serve.heads import Plan
     from townhall.serve.http1 import Connection
 
-__all__ = ["Commands", "ParkRun", "SubmitRun"]
+__all__ = ["Commands", "ParkRun", "SubmitRun", "ignore"]
+
+
+class Submitter(Protocol):
+    """A driver, as far as commands go through it."""
+
+    def submit(self, command: Command, actor: Actor, done: Done) -> None:
+        """Hand a command to the hub; ``done`` is called later, whatever happens."""
+        ...
 
 
 class Commands:
@@ -28,7 +36,7 @@ class Commands:
     __slots__ = ("_missing", "_results", "_then")
 
     def __init__(
-        self, driver: Driver, submit: Submit, actor: Actor, then: Callable[[Sequence[Outcome | TownhallError]], None]
+        self, driver: Submitter, submit: Submit, actor: Actor, then: Callable[[Sequence[Outcome | TownhallError]], None]
     ) -> None:
         commands = submit.commands
         self._then = then
@@ -111,11 +119,11 @@ class ParkRun(Run):
         if verb is not None:
             return verb
         assert not expired, "attempt must answer when it has expired"
-        self.driver.take_place(self.peer)
+        self.driver.peers.take_place(self.peer)
         try:
             self._ticket = self.driver.hub.watch(park.interests, self._wake)
         except TownhallError:
-            self.driver.leave_place(self.peer)
+            self.driver.peers.leave_place(self.peer)
             raise
         self._park = park
         self.driver.counters.parked += 1
@@ -141,7 +149,7 @@ class ParkRun(Run):
         commands = self.driver.guard(self.request, abandoned)
         if not isinstance(commands, Reply):
             for command in commands:
-                self.driver.submit(command, self.request.actor, _ignore)
+                self.driver.submit(command, self.request.actor, ignore)
 
     def _again(self, *, expired: bool) -> None:
         assert self._ticket is not None
@@ -175,9 +183,9 @@ class ParkRun(Run):
             self._ticket = None
             self._park = None
             self.driver.wheel.forget(self)
-            self.driver.leave_place(self.peer)
+            self.driver.peers.leave_place(self.peer)
             self.driver.counters.parked -= 1
 
 
-def _ignore(result: Outcome | TownhallError) -> None:
+def ignore(result: Outcome | TownhallError) -> None:
     """Nobody is left to be told."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from townhall.face.grpc import Code, Follow, Kind, Method, framed
+from townhall.face.grpc import Code, Faces, Follow, Kind, Method, framed
 
 
 def test_a_message_gets_its_prefix() -> None:
@@ -24,3 +24,7 @@ def test_a_method_is_unary_unless_it_says_otherwise() -> None:
 def test_what_is_followed_has_a_name() -> None:
     follow = Follow(("services", ""), list, 7)
     assert follow.name == 7
+
+
+def test_a_port_may_have_one_face_or_two() -> None:
+    assert Faces(None).http is None

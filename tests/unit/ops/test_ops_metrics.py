@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import re
 
-from townhall.ops.metrics import http_metrics, process_metrics
-from townhall.serve.counters import Counters
+from townhall.ops.metrics import grpc_metrics, http_metrics, process_metrics
+from townhall.serve.counters import Counters, GrpcCounters
 
 SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+]+')
 
@@ -39,6 +39,19 @@ def test_every_counter_is_shown():
     classes = {"informational", "successful", "redirected", "refused_client", "failed_server"}
     for name in set(Counters.__struct_fields__) - classes:
         assert f"townhall_http_{name}" in text, name
+
+
+def test_grpc_counters_of_each_face_that_has_some():
+    etcd = GrpcCounters()
+    etcd.answered(0)
+    etcd.answered(5)
+    lines = list(grpc_metrics({"etcd": etcd}))
+    check(lines)
+    assert 'townhall_grpc_calls_total{face="etcd",code="0"} 1' in lines
+    assert 'townhall_grpc_calls_total{face="etcd",code="5"} 1' in lines
+    for name in set(GrpcCounters.__struct_fields__) - {"succeeded", "failed"}:
+        assert f"townhall_grpc_{name}" in "\n".join(lines), name
+    assert list(grpc_metrics({})) == []
 
 
 def test_the_process():

@@ -355,7 +355,7 @@ def test_an_answer_to_a_closing_connection_is_dropped() -> None:
         client = await server.client()
         client.send(post("/submit", b"one"))
         await until(lambda: server.hub.waiting)
-        connection = next(iter(server.server._driver.connections))
+        connection = next(iter(server.server._peers.connections))
         assert connection._transport is not None
         connection._transport.abort()
         server.hub.release()
