@@ -23,6 +23,7 @@ ALLOWED = {
     "face.native": {"core", "face", "model", "wire"},
     "face.consul": {"core", "face", "model", "wire"},
     "face.dns": {"core", "face", "model", "wire"},
+    "face.etcd": {"core", "face", "model", "wire"},
     # DNS is no HTTP: its contract stands in face/dns/__init__.py instead of in ``face``.
     "serve": {"core", "face", "face.dns", "hub", "model", "wire"},
     "ops": {
@@ -33,6 +34,7 @@ ALLOWED = {
         "face",
         "face.consul",
         "face.dns",
+        "face.etcd",
         "face.native",
         "hub",
         "model",
@@ -49,7 +51,7 @@ PACKAGES = {
     "wire": {"msgspec", "hpack"},
     "ops": {"msgspec", "uvloop"},
 }
-PURE = {"model", "wire", "core", "face", "face.consul", "face.dns", "face.native"}
+PURE = {"model", "wire", "core", "face", "face.consul", "face.dns", "face.etcd", "face.native"}
 # Modules whose import, and calls whose use, would make a pure room depend on time, chance, the machine or the loop.
 IMPURE = {
     "asyncio",

@@ -15,7 +15,7 @@ FILE_LINES_MAX = 500
 TEST_LINES_MAX = 800
 FUNCTION_LINES_MAX = 70
 PARAMETERS_MAX = 6
-NO_ASYNC = ("model", "wire", "core", "face", "face.consul", "face.dns", "face.native")
+NO_ASYNC = ("model", "wire", "core", "face", "face.consul", "face.dns", "face.etcd", "face.native")
 ASYNCIO = {"serve", "hub", "engine", "client", "ops", "probe"}
 # A probe must survive whatever a target makes a library do: the runner logs it, counts it and goes on.
 BROAD_EXCEPT = {"serve", "hub", "probe"}

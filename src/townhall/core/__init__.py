@@ -103,7 +103,8 @@ class Decision(msgspec.Struct, frozen=True):
     facts: tuple[Fact, ...]
     result: object = None
     """What the command answers beyond its facts (values read by a transaction, a new secret). Never journaled. When
-    it is ``Unsettled``, the outcome's result is ``result.settle(changes)``."""
+    it is ``Unsettled``, the outcome's result is ``result.settle(changes)``. A ``TownhallError`` refuses the command
+    although its facts are journaled: they say why it was refused (an alarm was raised)."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

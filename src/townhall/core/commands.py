@@ -218,6 +218,8 @@ class Transact(msgspec.Struct, frozen=True, kw_only=True):
 
     space: str
     transaction: Transaction
+    alarm: bool = False
+    """Raise the alarm NO_SPACE of the space when it is refused because the space is full (etcd)."""
 
 
 class CompactSpace(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,13 +16,15 @@ from collections.abc import Hashable, Iterable
 
 from townhall.core import EVERYTHING, Context, Decision, Fact, Footprint, KeyRange, Shared, commands, facts
 from townhall.core.decide_leases import lease_ttl_ms, new_lease_id
+from townhall.core.facts_guard import AlarmSet
 from townhall.core.keyspace import Keyspace
 from townhall.core.state import Lease, Session, State
 from townhall.core.transaction import Ground, evaluate
-from townhall.core.transaction_rules import check, only_put, spans
+from townhall.core.transaction_rules import check, only_put, puts, spans
 from townhall.model import limits, names
 from townhall.model.check import CheckStatus
 from townhall.model.errors import AlreadyExists, Compacted, Conflict, InvalidField, NotFound, OverLimit
+from townhall.model.guard import Alarm
 from townhall.model.keys import Put, Transaction
 from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
 
@@ -42,6 +44,9 @@ def transact(state: State, command: commands.Transact, context: Context) -> Deci
     """Work a transaction out; its writes are one fact. Result: ``TransactResult``, unsettled when it writes."""
     transaction = command.transaction
     check(transaction)
+    guard = state.guards.get(command.space)
+    if guard is not None and Alarm.NO_SPACE in guard.alarms and puts(transaction):
+        raise _full(command.space, context)
     space = state.spaces.get(command.space)
     if space is None:
         space = _new_space(state, command.space)
@@ -49,10 +54,16 @@ def transact(state: State, command: commands.Transact, context: Context) -> Deci
     if not writes:
         return Decision((), result)
     if growth > 0 and space.live_size + growth > context.rules.space_size_max:
-        raise OverLimit(
-            f"space {space.name!r} is full", advice="delete keys", limit=context.rules.space_size_max, space=space.name
-        )
+        full = _full(space.name, context)
+        if not command.alarm:
+            raise full
+        return Decision((facts.GuardChanged(space.name, AlarmSet(Alarm.NO_SPACE, True)),), full)
     return Decision((facts.KeysWritten(command.space, tuple(writes)),), result)
+
+
+def _full(space: str, context: Context) -> OverLimit:
+    limit = context.rules.space_size_max
+    return OverLimit(f"space {space!r} is full", advice="delete keys", limit=limit, space=space)
 
 
 def _new_space(state: State, name: str) -> Keyspace:

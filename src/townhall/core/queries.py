@@ -391,6 +391,11 @@ class Reader:
         """Approximate bytes of keys, values and history."""
         return query_keys.space_size(self.state, space)
 
+    @property
+    def space_size_max(self) -> int:
+        """How large a space's present keys may become."""
+        return self._rules.space_size_max
+
     def get(self, space: str, key: bytes, *, revision: int = 0) -> KeyValue | None:
         """One key, now or at a revision. Raises Compacted for a forgotten revision, InvalidField for a future one."""
         if not self._free_in(space):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from townhall.core.guard import Guard, setting_name
@@ -83,6 +83,14 @@ class GuardReader:
         """
         user = self._guard.users.get(name)
         return None if user is None else (user.password, user.since)
+
+    def dump(self) -> Iterator[Sequence[object]]:
+        """All keys of the space and their history, as records (``Keyspace.dump``), as they are at this call: to be drawn
+        when there is time. A space that was never written has none. Needs the right to read the space's settings.
+        """
+        self.require()
+        space = self._reader.state.spaces.get(self.space)
+        return iter(()) if space is None else space.dump()
 
     def alarms(self) -> Sequence[Alarm]:
         """The alarms that stand, in order."""

@@ -10,7 +10,7 @@ from townhall.model import limits
 from townhall.model.errors import InvalidField, TooLarge
 from townhall.model.keys import Compare, CompareTarget, Delete, Get, Operation, Put, Relation, Transaction
 
-__all__ = ["Span", "check", "only_put", "spans"]
+__all__ = ["Span", "check", "only_put", "puts", "spans"]
 
 _FLAGS_MAX = (1 << 64) - 1
 _TEXTUAL = (CompareTarget.VALUE, CompareTarget.SESSION)
@@ -45,6 +45,14 @@ def only_put(transaction: Transaction) -> Put | None:
         if type(op) is Put:
             return op
     return None
+
+
+def puts(transaction: Transaction) -> bool:
+    """Whether any branch, however deep, puts a key."""
+    for operations in (transaction.success, transaction.failure):
+        if any(isinstance(op, Put) or (isinstance(op, Transaction) and puts(op)) for op in operations):
+            return True
+    return False
 
 
 def check(transaction: Transaction) -> None:

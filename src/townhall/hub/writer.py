@@ -260,7 +260,10 @@ class Writer:
                 result = decision.result
                 if isinstance(result, Unsettled):
                     result = result.settle(changes)
-                answers.append((done, Outcome(position, group.time_ms, decision.facts, result)))
+                if isinstance(result, TownhallError):
+                    answers.append((done, result))
+                else:
+                    answers.append((done, Outcome(position, group.time_ms, decision.facts, result)))
         except Exception:
             # The commit is durable but our picture of it is broken: stop writing, tell the rest that nobody knows.
             _log.critical("evolving position %d failed", position, exc_info=True)

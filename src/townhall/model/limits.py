@@ -214,6 +214,10 @@ LOGIN_TTL_MS: Final = 300_000
 """A token ends when it was not used for so long; etcd's default."""
 WORK_COUNT_MAX: Final = 256
 """Slow computations that wait for their turn beside the loop; at 50 ms each the last one waits 13 s."""
+WORK_WAIT_MS: Final = 30_000
+"""How long a request waits for one."""
+SNAPSHOT_PIECE_SIZE: Final = 32_768
+"""Bytes of one message of an etcd snapshot, as etcd sends them."""
 
 # --- hub ---------------------------------------------------------------------------------------------------------------
 

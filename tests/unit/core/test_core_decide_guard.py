@@ -9,7 +9,7 @@ from core_world import World, replay
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from townhall.core import EVERYTHING, commands
+from townhall.core import EVERYTHING, Decision, Rules, commands
 from townhall.core import commands_guard as orders
 from townhall.core.codec import dump_state, load_state
 from townhall.core.decide_guard import change_guard
@@ -17,6 +17,7 @@ from townhall.core.facts_guard import AlarmSet, UserPut
 from townhall.core.footprint import footprint
 from townhall.core.queries import Reader
 from townhall.core.query_guard import GuardReader
+from townhall.core.transaction_rules import puts
 from townhall.model import limits
 from townhall.model.access import Actor
 from townhall.model.errors import (
@@ -30,6 +31,7 @@ from townhall.model.errors import (
     Unauthenticated,
 )
 from townhall.model.guard import ROOT, Alarm, Grants, Permission, User
+from townhall.model.keys import Delete, Get, Put, Transaction
 
 READ_R = Permission(b"r/", b"r0", Grants.READ)
 
@@ -300,3 +302,31 @@ def test_whatever_comes_the_journal_and_a_snapshot_tell_the_same(steps):
             other = again.guards[space]
             for field in ("enabled", "since", "revision", "users", "roles", "alarms"):
                 assert getattr(other, field) == getattr(guard_, field), field
+
+
+def put(size: int = 1, **fields: bool) -> commands.Transact:
+    transaction = Transaction(success=(Put(b"k", b"v" * size),))
+    return commands.Transact(space="etcd", transaction=transaction, **fields)
+
+
+def test_a_full_space_raises_its_alarm_once_and_stays_closed_until_it_is_taken_back():
+    world = World(Rules(space_size_max=1_000))
+    world.run(put(500))
+    refused = world.decide(put(2_000))
+    assert isinstance(refused, OverLimit), "who does not ask for an alarm gets none"
+    decision = world.decide(put(2_000, alarm=True))
+    assert isinstance(decision, Decision)
+    assert isinstance(decision.result, OverLimit)
+    world.commit(decision.facts)
+    assert list(guard(world).alarms()) == [Alarm.NO_SPACE]
+    with pytest.raises(OverLimit) as full:
+        world.run(put(1))
+    assert full.value.fields["space"] == "etcd"
+    run(world, orders.SetAlarm(Alarm.NO_SPACE, False))
+    world.run(put(1))
+
+
+def test_what_puts():
+    assert puts(Transaction(success=(Put(b"k", b""),)))
+    assert puts(Transaction(failure=(Get(b"k"), Transaction(failure=(Put(b"k", b""),)))))
+    assert not puts(Transaction(success=(Get(b"k"), Delete(b"k"), Transaction(success=(Get(b"k"),)))))

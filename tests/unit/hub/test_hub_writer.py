@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import pytest
 from running_hub import API, WEB, Running, put, register, running, until
 
-from townhall.core import Commit, Outcome, facts
+from townhall.core import Commit, Outcome, Rules, facts
 from townhall.core.codec import encode_commit
 from townhall.core.commands import CompactSpace, Deregister, LapseLeases, PatchInstance, Transact
 from townhall.engine.faults import Fault, FaultPlan, FaultyEngine
 from townhall.engine.memory import MemoryEngine
 from townhall.hub import writer as module
-from townhall.hub.hub import INTERNAL
+from townhall.hub.hub import INTERNAL, HubOptions
 from townhall.model import limits
 from townhall.model.errors import (
     Conflict,
@@ -29,7 +29,8 @@ from townhall.model.errors import (
     TooLarge,
     TownhallError,
 )
-from townhall.model.keys import Get, Transaction
+from townhall.model.guard import Alarm
+from townhall.model.keys import Get, Put, Transaction
 
 
 class Grouping(MemoryEngine):
@@ -427,3 +428,15 @@ def test_a_callback_may_submit() -> None:
         assert outcome.position == 2
 
     running(body)
+
+
+def test_a_refusal_may_be_journaled_with_its_reason() -> None:
+    async def body(bench: Running) -> None:
+        value = b"v" * 2_000
+        full = Transact(space="etcd", transaction=Transaction(success=(Put(b"k", value),)), alarm=True)
+        result = await bench.result(full)
+        assert isinstance(result, OverLimit)
+        assert bench.hub.state.guards["etcd"].alarms == {Alarm.NO_SPACE}
+        assert bench.hub.state.position == 1
+
+    running(body, options=HubOptions(node="here", rules=Rules(space_size_max=1_000)))
