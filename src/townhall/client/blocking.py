@@ -193,7 +193,6 @@ class ServiceHandle:
     def __init__(self, handle: AsyncServiceHandle, thread: LoopThread) -> None:
         self._handle = handle
         self._thread = thread
-        self._picking = threading.Lock()
 
     def start(self) -> None:
         """Find the service; done by the first call otherwise. Raises as the asynchronous one does."""
@@ -207,11 +206,9 @@ class ServiceHandle:
         """Returns when at least ``count`` instances may be called. Raises ``NoInstance`` after ``budget_s``."""
         self._thread.run(self._handle.wait_callable(count, budget_s=budget_s))
 
-    def pick(self) -> Instance:
+    def pick(self, key: str | bytes | None = None) -> Instance:
         """The instance for the next call. Raises ``NoInstance``."""
-        # Balancers are not made for several threads; a change meanwhile replaces what they hold as a whole.
-        with self._picking:
-            return self._handle.pick()
+        return self._handle.pick(key)
 
     def failed(self, instance: Instance, kind: str) -> None:
         """A call to a picked instance failed: leave it out for a while and tell the registry."""
@@ -220,7 +217,8 @@ class ServiceHandle:
     def call(self, function: Callable[[Instance], T], **options: Unpack[CallOptions]) -> T:
         """``function(instance)`` in this thread, and at another instance when that fails by the instance's fault.
 
-        ``timeout`` is only looked at between attempts, and ``try_timeout`` not at all: give the function its own.
+        ``timeout`` is only looked at between attempts, ``try_timeout`` and ``hedge`` not at all: give the function its own
+        timeout.
         """
         self.start()
         timeout_s = options.get("timeout")
@@ -229,14 +227,20 @@ class ServiceHandle:
         attempts = Attempts(options.get("retries", limits.CLIENT_RETRIES_DEFAULT), options.get("idempotent", True))
         if (wait := options.get("wait", 0.0)) > 0:
             self.wait_callable(budget_s=wait)
+        self._handle.chooser.budget.call()
+        key = options.get("key")
         while True:
-            instance = self._untried(attempts)
+            instance = self._untried(attempts, key)
             attempts.begin(instance)
             try:
-                return function(instance)
+                return self._attempt(function, instance, failures)
             except failures as error:
-                self.failed(instance, failure_kind(error))
-                if not attempts.again(error) or (deadline is not None and time.monotonic() >= deadline):
+                late = deadline is not None and time.monotonic() >= deadline
+                if (
+                    late
+                    or not attempts.again(error)
+                    or not self._handle.chooser.budget.spend(now_ms=time.monotonic() * 1000)
+                ):
                     raise
 
     def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Response:
@@ -251,12 +255,29 @@ class ServiceHandle:
         """The picture now and after changes."""
         return _iterate(self._thread, self._handle.watch())
 
-    def _untried(self, attempts: Attempts) -> Instance:
-        for _ in range(len(self._handle.instances()) or 1):
-            instance = self.pick()
-            if instance.id not in attempts.tried:
+    def _attempt(
+        self, function: Callable[[Instance], T], instance: Instance, failures: tuple[type[Exception], ...]
+    ) -> T:
+        """One attempt, whose outcome the balancer, the ejections and the registry are told."""
+        chooser, begun_ms = self._handle.chooser, time.monotonic() * 1000
+        failed = False
+        chooser.begun(instance, now_ms=begun_ms)
+        try:
+            return function(instance)
+        except failures as error:
+            failed = True
+            self.failed(instance, failure_kind(error))
+            raise
+        finally:
+            chooser.ended(instance, begun_ms=begun_ms, now_ms=time.monotonic() * 1000, failed=failed)
+
+    def _untried(self, attempts: Attempts, key: str | bytes | None) -> Instance:
+        """The one for the first attempt; then one that was not tried, or any when all were."""
+        if attempts.tried:
+            instance = self._handle.chooser.untried(attempts.tried, self._handle.instances())
+            if instance is not None:
                 return instance
-        return instance
+        return self.pick(key)
 
 
 class Registry:

@@ -12,7 +12,8 @@ memory. All consumers of one registry in a process share one mirror and one watc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -20,9 +21,13 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 from townhall.client.api import DEFAULT_URL, service_key
 from townhall.client.balancers import BALANCERS, Balancer
+from townhall.client.balancers_by_key import Maglev, RingHash
+from townhall.client.balancers_by_load import LeastOutstanding, PeakEwma
+from townhall.client.chooser import Choice, Chooser
 from townhall.client.handle import ServiceHandle
 from townhall.client.mirror import MirrorState
-from townhall.client.mirrors import MirrorKey, SharedMirror, acquire
+from townhall.client.mirrors import MirrorKey, SharedMirror, acquire, own_name
+from townhall.client.zones import ZoneAware
 from townhall.model.errors import InvalidField
 from townhall.model.instance import DEFAULT_NAMESPACE, ServiceKey
 
@@ -41,7 +46,14 @@ class ConsumerOptions(TypedDict, total=False):
     namespace: str
     """Of services that are asked for by their plain name."""
     balancer: str | Callable[[], Balancer]
-    """A name from ``balancers.BALANCERS`` (default ``smooth_weighted``), or what makes one for each service."""
+    """A name from ``BY_NAME`` (default ``smooth_weighted``), or what makes one for each service."""
+    zone: str
+    """Where this process runs: calls stay in its zone, then its region, while enough is healthy there."""
+    region: str
+    subset: int
+    """Of each service, call only so many instances, others for each consumer; default 0, all of them."""
+    panic_threshold: float
+    """See ``Choice``; default 0, never."""
     snapshot_directory: str | Path | None
     """Where pictures are kept for a start without registry; default below ``$XDG_CACHE_HOME``, None for nowhere."""
     start_timeout: float
@@ -67,7 +79,8 @@ class Consumer:
         )
         self._namespace = options.get("namespace", DEFAULT_NAMESPACE)
         self._start_timeout_s = options.get("start_timeout", _START_TIMEOUT_S)
-        self._balancer = _balancer_maker(options.get("balancer", "smooth_weighted"))
+        self._balancer = _balancer_maker(options)
+        self._choice = _choice(options)
         self._rng = options.get("rng") or Random()  # noqa: S311 - spreads load, guards nothing
         self._handles: dict[ServiceKey, ServiceHandle] = {}
         self._shared: SharedMirror | None = None
@@ -78,7 +91,7 @@ class Consumer:
         handle = self._handles.get(key)
         if handle is None:
             handle = self._handles[key] = ServiceHandle(
-                key, self._balancer(), self._rng, self._acquire, self._start_timeout_s
+                key, Chooser(self._balancer(), self._rng, self._choice), self._acquire, self._start_timeout_s
             )
         return handle
 
@@ -123,9 +136,30 @@ def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[MirrorState], obj
     loop.call_soon(callback, state)
 
 
-def _balancer_maker(choice: str | Callable[[], Balancer]) -> Callable[[], Balancer]:
-    if not isinstance(choice, str):
-        return choice
-    if choice not in BALANCERS:
-        raise InvalidField("balancer", f"{choice!r} is not one of {', '.join(BALANCERS)}")
-    return BALANCERS[choice]
+BY_NAME: Mapping[str, Callable[[], Balancer]] = {
+    **BALANCERS,
+    "least_outstanding": LeastOutstanding,
+    "peak_ewma": PeakEwma,
+    "ring_hash": RingHash,
+    "maglev": Maglev,
+}
+"""The balancers that a consumer knows by name."""
+
+
+def _balancer_maker(options: ConsumerOptions) -> Callable[[], Balancer]:
+    choice = options.get("balancer", "smooth_weighted")
+    if isinstance(choice, str):
+        if choice not in BY_NAME:
+            raise InvalidField("balancer", f"{choice!r} is not one of {', '.join(BY_NAME)}")
+        choice = BY_NAME[choice]
+    zone, region = options.get("zone", ""), options.get("region", "")
+    return partial(ZoneAware, choice, zone=zone, region=region) if zone or region else choice
+
+
+def _choice(options: ConsumerOptions) -> Choice:
+    subset, panic_threshold = options.get("subset", 0), options.get("panic_threshold", 0.0)
+    if subset < 0:
+        raise InvalidField("subset", "must be 0 (all instances) or a number of them")
+    if not 0.0 <= panic_threshold <= 1.0:
+        raise InvalidField("panic_threshold", "must be a share between 0 and 1")
+    return Choice(panic_threshold=panic_threshold, subset=subset, consumer=options.get("name", "") or own_name())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from random import Random
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 
 from townhall.client.attempts import FAILURES, Attempts, failure_kind
-from townhall.client.balancers import Balancer
+from townhall.client.chooser import Chooser
 from townhall.client.connection import Origin
-from townhall.client.ejection import Ejections, candidates
+from townhall.client.hedging import hedged
 from townhall.client.http import IDEMPOTENT, Request, Response
 from townhall.client.mirrors import SharedMirror
 from townhall.client.picture import Change, Picture
@@ -48,6 +50,11 @@ class CallOptions(TypedDict, total=False):
     """Exceptions, beside ``attempts.FAILURES``, that are the instance's fault (``httpx.TransportError``)."""
     wait: float
     """How long to wait for an instance when none can be called at all; default 0."""
+    key: str | bytes
+    """What has the same key goes to the same instance, with a balancer that knows keys (``ring_hash``, ``maglev``)."""
+    hedge: float
+    """When an attempt has not answered after so long, make another beside it and take the first answer; default none.
+    Never for what is not idempotent, and out of the same budget as retries."""
 
 
 class RequestOptions(CallOptions, total=False):
@@ -68,21 +75,17 @@ class ServiceHandle:
     def __init__(
         self,
         key: ServiceKey,
-        balancer: Balancer,
-        rng: Random,
+        chooser: Chooser,
         acquire: Callable[[], SharedMirror],
         start_timeout_s: float,
     ) -> None:
         self.key = key
-        self._balancer = balancer
-        self._rng = rng
+        self.chooser = chooser
+        """Whom it asks; ``blocking`` tells it of the calls that it makes itself."""
         self._acquire = acquire
         self._start_timeout_s = start_timeout_s
         self._shared: SharedMirror | None = None
         self._picture: Picture | None = None
-        self._count = 0
-        """Candidates that the balancer chooses among."""
-        self._ejections = Ejections()
         self._returning: asyncio.TimerHandle | None = None
         self._unlisten: Callable[[], None] | None = None
         self._listeners: list[Callable[[Change], None]] = []
@@ -117,7 +120,7 @@ class ServiceHandle:
         if self._returning is not None:
             self._returning.cancel()
         self._unlisten = self._shared = self._picture = self._returning = None
-        self._balancer.rebuild(())
+        self.chooser.rebuild((), now_ms=0.0, unix_ms=0.0)
 
     def instances(self, *, callable_only: bool = False) -> tuple[Instance, ...]:
         """All known instances with their verdicts, or those that the registry says may be called."""
@@ -175,9 +178,12 @@ class ServiceHandle:
 
     # --- calls -------------------------------------------------------------------------------------------------------
 
-    def pick(self) -> Instance:
-        """The instance for the next call. Raises ``NoInstance``, whose field ``why`` tells the reason."""
-        instance = self._balancer.pick(self._rng)
+    def pick(self, key: str | bytes | None = None) -> Instance:
+        """The instance for the next call. Raises ``NoInstance``, whose field ``why`` tells the reason.
+
+        Balancers that go by load are told of the calls that ``call`` makes; whoever picks alone is not seen by them.
+        """
+        instance = self.chooser.pick(key.encode() if isinstance(key, str) else key)
         if instance is None:
             raise self._nothing()
         return instance
@@ -186,28 +192,30 @@ class ServiceHandle:
         """``await function(instance)``, and at another instance when that fails by the instance's fault.
 
         Raises what the last attempt raised (TimeoutError when a timeout ended it), or ``NoInstance``. Other exceptions
-        of ``function`` are the application's and are passed on at once.
+        of ``function`` are the application's and are passed on at once. Retries and hedges stop when too many of the
+        service's calls need them (``RetryBudget``).
         """
         clock = asyncio.get_running_loop().time
         timeout_s = options.get("timeout")
         deadline = None if timeout_s is None else clock() + timeout_s
-        failures = (*FAILURES, *options.get("failures", ()))
         attempts = Attempts(options.get("retries", limits.CLIENT_RETRIES_DEFAULT), options.get("idempotent", True))
-        instance = await self._first(options.get("wait", 0.0))
+        terms = _Terms(deadline, options.get("try_timeout"), (*FAILURES, *options.get("failures", ())))
+        hedge_s = options.get("hedge") if attempts.idempotent else None
+        budget = self.chooser.budget
+        budget.call()
+        instance = await self._first(options.get("wait", 0.0), options.get("key"))
         while True:
             attempts.begin(instance)
+            attempt = partial(self._attempt, function, instance, terms)
             try:
-                async with asyncio.timeout_at(_sooner(deadline, clock(), options.get("try_timeout"))):
-                    result = await function(instance)
-            except failures as error:
-                self.failed(instance, failure_kind(error))
-                if not attempts.again(error) or (deadline is not None and clock() >= deadline):
+                if hedge_s is None:
+                    return await attempt()
+                return await hedged(attempt, partial(self._hedge, function, attempts, terms), delay_s=hedge_s)
+            except terms.failures as error:
+                late = deadline is not None and clock() >= deadline
+                if late or not attempts.again(error) or not budget.spend(now_ms=clock() * 1000):
                     raise
                 instance = await self._another(attempts, error)
-            else:
-                if self._ejections:
-                    self._ejections.succeeded(instance.id, now_ms=clock() * 1000)
-                return result
 
     async def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Response:
         """An HTTP request to an instance, with failover; 502, 503 and 504 count as failures.
@@ -235,14 +243,18 @@ class ServiceHandle:
                 raise _Overloaded(response)
             return response
 
+        terms: CallOptions = {
+            "retries": retries,
+            "timeout": timeout_s,
+            "idempotent": options.get("idempotent", method in IDEMPOTENT),
+            "wait": options.get("wait", 0.0),
+        }
+        if "key" in options:
+            terms["key"] = options["key"]
+        if "hedge" in options:
+            terms["hedge"] = options["hedge"]
         try:
-            return await self.call(
-                attempt,
-                retries=retries,
-                timeout=timeout_s,
-                idempotent=options.get("idempotent", method in IDEMPOTENT),
-                wait=options.get("wait", 0.0),
-            )
+            return await self.call(attempt, **terms)
         except _Overloaded as error:
             return error.response
         except TimeoutError as error:
@@ -258,34 +270,57 @@ class ServiceHandle:
         For callers that use ``pick`` alone; ``call`` does it itself. ``kind``: timeout, connect, reset or 5xx.
         """
         now_ms = asyncio.get_running_loop().time() * 1000
-        if self._ejections.failed(instance.id, now_ms=now_ms):
+        if self.chooser.ejections.failed(instance.id, now_ms=now_ms):
             self._rebuild()
         if self._shared is not None:
             self._shared.mirror.reports.add(instance, kind)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    async def _first(self, wait_s: float) -> Instance:
+    async def _first(self, wait_s: float, key: str | bytes | None) -> Instance:
         await self.start()
         try:
-            return self.pick()
+            return self.pick(key)
         except NoInstance:
             if wait_s <= 0:
                 raise
         await self.wait_callable(budget_s=wait_s)
-        return self.pick()
+        return self.pick(key)
+
+    async def _attempt(self, function: Callable[[Instance], Awaitable[T]], instance: Instance, terms: _Terms) -> T:
+        """One attempt at one instance, whose outcome the balancer, the ejections and the registry are told."""
+        chooser, clock = self.chooser, asyncio.get_running_loop().time
+        begun = clock()
+        failed = False
+        chooser.begun(instance, now_ms=begun * 1000)
+        try:
+            async with asyncio.timeout_at(_sooner(terms.deadline, begun, terms.try_timeout_s)):
+                return await function(instance)
+        except terms.failures as error:
+            failed = True
+            self.failed(instance, failure_kind(error))
+            raise
+        finally:
+            chooser.ended(instance, begun_ms=begun * 1000, now_ms=clock() * 1000, failed=failed)
+
+    def _hedge(
+        self, function: Callable[[Instance], Awaitable[T]], attempts: Attempts, terms: _Terms
+    ) -> Callable[[], Awaitable[T]] | None:
+        """The second attempt beside a slow one, at an instance that was not tried; None without one, or budget."""
+        instance = self.chooser.untried(attempts.tried, self.instances())
+        now_ms = asyncio.get_running_loop().time() * 1000
+        if instance is None or not self.chooser.budget.spend(now_ms=now_ms):
+            return None
+        attempts.begin(instance)
+        return partial(self._attempt, function, instance, terms)
 
     async def _another(self, attempts: Attempts, error: Exception) -> Instance:
         """An instance that this call has not tried, or, when all were, any after a short pause. Raises ``error``."""
-        for _ in range(self._count):
-            instance = self._balancer.pick(self._rng)
-            if instance is not None and instance.id not in attempts.tried:
-                return instance
-        untried = [one for one in self.instances(callable_only=True) if one.id not in attempts.tried]
-        if untried:
-            return self._rng.choice(untried)
+        instance = self.chooser.untried(attempts.tried, self.instances())
+        if instance is not None:
+            return instance
         await asyncio.sleep(_RETRY_PAUSE_S)
-        instance = self._balancer.pick(self._rng)
+        instance = self.chooser.pick()
         if instance is None:
             raise error
         return instance
@@ -293,7 +328,7 @@ class ServiceHandle:
     def _learn(self, change: Change) -> None:
         self._picture = change.picture
         if change.removed:
-            self._ejections.retain(change.picture.by_id)
+            self.chooser.ejections.retain(change.picture.by_id)
         self._rebuild()
         for listener in tuple(self._listeners):
             listener(change)
@@ -306,17 +341,13 @@ class ServiceHandle:
         if self._picture is None:
             return
         loop = asyncio.get_running_loop()
-        now_ms = loop.time() * 1000
-        chosen = candidates(self._picture.instances, self._ejections, now_ms=now_ms)
-        self._count = len(chosen)
-        self._balancer.rebuild(chosen)
         if self._returning is not None:
             self._returning.cancel()
             self._returning = None
-        back_ms = self._ejections.next_return_ms(now_ms=now_ms)
-        if back_ms is not None:
+        again_ms = self.chooser.rebuild(self._picture.instances, now_ms=loop.time() * 1000, unix_ms=time.time() * 1000)
+        if again_ms is not None:
             # A little later, so that rounding does not find it still out.
-            self._returning = loop.call_at(back_ms / 1000 + 0.001, self._rebuild)
+            self._returning = loop.call_later(again_ms / 1000 + 0.001, self._rebuild)
 
     def _nothing(self) -> NoInstance:
         """Why there is nothing to pick."""
@@ -334,6 +365,15 @@ class ServiceHandle:
         if self.stale and why != "not_started":
             message += f" (as known {self.age_s:.0f} s ago; the registry is away)"
         return NoInstance(message, advice=advice, service=str(self.key), why=why)
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What holds for all attempts of a call."""
+
+    deadline: float | None
+    try_timeout_s: float | None
+    failures: tuple[type[Exception], ...]
 
 
 class _Overloaded(Unreachable):

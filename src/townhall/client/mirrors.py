@@ -20,7 +20,7 @@ from townhall.client.snapshot_file import SnapshotFiles, default_directory
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["MirrorKey", "SharedMirror", "acquire"]
+__all__ = ["MirrorKey", "SharedMirror", "acquire", "own_name"]
 
 
 _log = logging.getLogger("townhall.client")
@@ -52,7 +52,7 @@ class SharedMirror:
         if key.snapshot_directory is not None:
             directory = Path(key.snapshot_directory) if key.snapshot_directory else default_directory()
             files = SnapshotFiles(directory, registry.transport.origins)
-        self.mirror = Mirror(registry, name=key.name or _own_name(), files=files)
+        self.mirror = Mirror(registry, name=key.name or own_name(), files=files)
         self.http = HttpClient(ssl_context=key.ssl_context)
         """For calls to instances; it ends with the mirror."""
         self._begin()
@@ -115,7 +115,7 @@ def _urls(urls: str | tuple[str, ...]) -> str | Sequence[str]:
     return urls if isinstance(urls, str) else list(urls)
 
 
-def _own_name() -> str:
+def own_name() -> str:
     """How operators see this process in the table of subscribers."""
     program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
     return f"{program[:32]}@{socket.gethostname()[:64]}:{os.getpid()}"

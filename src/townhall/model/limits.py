@@ -466,3 +466,25 @@ CLIENT_REPORTS_COUNT_MAX: Final = 1_000
 """Instances in one report; further ones wait for the next."""
 CLIENT_FETCHES_MAX: Final = 16
 """Services whose first picture a mirror fetches at the same time."""
+CLIENT_EWMA_MS: Final = 10_000
+"""Time constant with which a consumer forgets that an instance was slow (Finagle's and Linkerd's decay time)."""
+CLIENT_EWMA_FAILURE_MS: Final = 1_000
+"""What a failed call counts as, beyond its duration, and a newcomer's first call while it runs (Finagle's penalty)."""
+CLIENT_RING_POINTS: Final = 160
+"""Points of an instance of mean weight on the ring, as with libketama; shares then differ by some 8 %."""
+CLIENT_RING_POINTS_MAX: Final = 131_072
+"""On one ring: sorting them takes some 30 ms. Beyond 819 instances each has fewer points."""
+CLIENT_RING_LOAD_FACTOR: Final = 1.25
+"""No instance gets more than this times its fair share of the running calls (HAProxy and Vimeo use 1.25)."""
+CLIENT_ZONE_OVERPROVISION: Final = 1.4
+"""A zone takes all calls while at least 1/1.4 of it is healthy (Envoy's overprovisioning factor)."""
+CLIENT_WARM_UP_MAX_MS: Final = 3_600_000
+"""A warm-up beyond this is taken for a mistake and ignored."""
+CLIENT_WARM_UP_STEP_MS: Final = 1_000
+"""How often weights are worked out anew while an instance warms up."""
+CLIENT_RETRY_RATIO: Final = 0.2
+"""Retries and hedges that each call earns: retries add at most a fifth to the load of a service that is ill (Finagle)."""
+CLIENT_RETRY_MIN_PER_S: Final = 10
+"""Retries a second that are allowed whatever the calls (Finagle), so that rare calls are repeated too."""
+CLIENT_RETRY_SAVED_MAX: Final = 100
+"""Retries that a consumer can save up for one service."""

@@ -31,8 +31,8 @@ def test_balancers_are_chosen_by_name_or_made() -> None:
         return made[-1]
 
     consumer = Consumer("http://127.0.0.1:1", balancer=maker)
-    assert consumer["a"]._balancer is made[0]
-    assert consumer["b"]._balancer is made[1]
+    assert consumer["a"].chooser._balancer is made[0]
+    assert consumer["b"].chooser._balancer is made[1]
     with pytest.raises(InvalidField, match="round_robin"):
         Consumer("http://127.0.0.1:1", balancer="fastest")
 

@@ -91,6 +91,6 @@ def test_after_a_bug_it_begins_anew(monkeypatch: pytest.MonkeyPatch, caplog: pyt
 
 
 def test_processes_name_themselves() -> None:
-    name = mirrors._own_name()
+    name = mirrors.own_name()
     assert name.endswith(f":{os.getpid()}")
     assert len(name) < 128
