@@ -12,6 +12,7 @@ memory. All consumers of one registry in a process share one mirror and one watc
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from townhall.client.chooser import Choice, Chooser
 from townhall.client.handle import ServiceHandle
 from townhall.client.mirror import MirrorState
 from townhall.client.mirrors import MirrorKey, SharedMirror, acquire, own_name
+from townhall.client.sources import Dns, SourceMirror, Static, parse_source, parse_sources
 from townhall.client.zones import ZoneAware
 from townhall.model.errors import InvalidField
 from townhall.model.instance import DEFAULT_NAMESPACE, ServiceKey
@@ -52,6 +54,9 @@ class ConsumerOptions(TypedDict, total=False):
     region: str
     subset: int
     """Of each service, call only so many instances, others for each consumer; default 0, all of them."""
+    sources: Mapping[str, str]
+    """Service → where else its instances come from (``sources``): ``{"user": "static://127.0.0.1:8001"}``. What the
+    environment says in ``TOWNHALL_SOURCES`` (``user=static://127.0.0.1:8001;order=dns://order.internal:80``) comes first."""
     panic_threshold: float
     """See ``Choice``; default 0, never."""
     snapshot_directory: str | Path | None
@@ -84,15 +89,29 @@ class Consumer:
         self._rng = options.get("rng") or Random()  # noqa: S311 - spreads load, guards nothing
         self._handles: dict[ServiceKey, ServiceHandle] = {}
         self._shared: SharedMirror | None = None
+        self._sources = {**options.get("sources", {}), **parse_sources(os.environ.get("TOWNHALL_SOURCES", ""))}
+        for source in self._sources.values():
+            parse_source(source)
+        self._own: list[SourceMirror] = []
 
     def __getitem__(self, name: str | ServiceKey) -> ServiceHandle:
-        """The handle of a service: a plain name, ``namespace/group/name`` or a ``ServiceKey``; always the same one."""
-        key = service_key(name, namespace=self._namespace)
+        """The handle of a service: a plain name, ``namespace/group/name`` or a ``ServiceKey``; always the same one.
+
+        A source stands for a service without a registry: ``consumer["static://127.0.0.1:8001,127.0.0.1:8002"]``.
+        Raises ``InvalidField`` for a source that is none.
+        """
+        source = ""
+        if isinstance(name, str):
+            source = name if "://" in name else self._sources.get(name, "")
+        if source and source == name:
+            key = ServiceKey(self._namespace, "source", source)
+        else:
+            key = service_key(name, namespace=self._namespace)
         handle = self._handles.get(key)
         if handle is None:
-            handle = self._handles[key] = ServiceHandle(
-                key, Chooser(self._balancer(), self._rng, self._choice), self._acquire, self._start_timeout_s
-            )
+            acquire = partial(self._follow, key, parse_source(source)) if source else self._acquire
+            chooser = Chooser(self._balancer(), self._rng, self._choice)
+            handle = self._handles[key] = ServiceHandle(key, chooser, acquire, self._start_timeout_s)
         return handle
 
     async def __aenter__(self) -> Self:
@@ -114,6 +133,9 @@ class Consumer:
         shared, self._shared = self._shared, None
         if shared is not None:
             await shared.release()
+        own, self._own = self._own, []
+        for mirror in own:
+            await mirror.release()
 
     @property
     def state(self) -> MirrorState:
@@ -124,6 +146,11 @@ class Consumer:
         """Be called in the event loop at each change of state; returns what ends it."""
         loop = asyncio.get_running_loop()
         return self._acquire().mirror.on_state(lambda state: _soon(loop, callback, state))
+
+    def _follow(self, key: ServiceKey, source: Static | Dns) -> SourceMirror:
+        mirror = SourceMirror(key, source)
+        self._own.append(mirror)
+        return mirror
 
     def _acquire(self) -> SharedMirror:
         if self._shared is None:

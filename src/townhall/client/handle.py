@@ -20,6 +20,7 @@ from townhall.client.http import IDEMPOTENT, Request, Response
 from townhall.client.mirrors import SharedMirror
 from townhall.client.picture import Change, Picture
 from townhall.client.records import Instance
+from townhall.client.sources import SourceMirror
 from townhall.model import limits
 from townhall.model.errors import NoInstance, Unreachable
 from townhall.model.instance import ServiceKey
@@ -76,7 +77,7 @@ class ServiceHandle:
         self,
         key: ServiceKey,
         chooser: Chooser,
-        acquire: Callable[[], SharedMirror],
+        acquire: Callable[[], SharedMirror | SourceMirror],
         start_timeout_s: float,
     ) -> None:
         self.key = key
@@ -84,7 +85,7 @@ class ServiceHandle:
         """Whom it asks; ``blocking`` tells it of the calls that it makes itself."""
         self._acquire = acquire
         self._start_timeout_s = start_timeout_s
-        self._shared: SharedMirror | None = None
+        self._shared: SharedMirror | SourceMirror | None = None
         self._picture: Picture | None = None
         self._returning: asyncio.TimerHandle | None = None
         self._unlisten: Callable[[], None] | None = None

@@ -488,3 +488,5 @@ CLIENT_RETRY_MIN_PER_S: Final = 10
 """Retries a second that are allowed whatever the calls (Finagle), so that rare calls are repeated too."""
 CLIENT_RETRY_SAVED_MAX: Final = 100
 """Retries that a consumer can save up for one service."""
+CLIENT_DNS_INTERVAL_MS: Final = 10_000
+"""Between two look-ups of a name that is a source of instances; resolvers on the way cache by TTL themselves."""
