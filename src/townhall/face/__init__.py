@@ -156,7 +156,7 @@ class Duplex(msgspec.Struct, frozen=True):
     receive: Callable[[Reader, bytes], Sequence[Step]]
     closed: Callable[[bool], Sequence[Command]]
     outlives_input: bool = False
-    """The answer goes on after the client has said its last (gRPC alone): ``closed`` waits for the end of the call."""
+    """The answer goes on after the client has said its last: ``closed`` waits for the end of the call."""
 
 
 Step = bytes | Submit | Follow | Unfollow

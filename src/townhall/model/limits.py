@@ -218,6 +218,14 @@ WORK_WAIT_MS: Final = 30_000
 """How long a request waits for one."""
 SNAPSHOT_PIECE_SIZE: Final = 32_768
 """Bytes of one message of an etcd snapshot, as etcd sends them."""
+GATEWAY_BODY_SIZE_MAX: Final = 2_097_152
+"""etcd's 1.5 MiB of a message in base64, with room for names."""
+GATEWAY_MEMO_COUNT_MAX: Final = 4_096
+"""Bodies, answers and pairs whose other form is remembered, each in two generations; some 80 MB at the very most."""
+GATEWAY_MEMO_SIZE_MAX: Final = 1_024
+"""Larger ones are made anew each time; of a range its pairs are remembered one by one."""
+GATEWAY_OBJECT_SIZE_MAX: Final = 65_536
+"""One object of a streaming body: what asks for a watch or a renewal is small."""
 
 # --- hub ---------------------------------------------------------------------------------------------------------------
 

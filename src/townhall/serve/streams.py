@@ -128,6 +128,9 @@ class StreamRun(Run):
         self._unsent.update(pulled.revisions)
         self._confirm()
         self._rearm()
+        if pulled.more:
+            # In another turn, so that a long answer leaves room for others.
+            self.driver.loop.call_soon(self._wake)
 
     def _confirm(self) -> None:
         if self._unsent and not self.peer.blocked:
@@ -233,7 +236,8 @@ class DuplexRun(StreamRun):
         self._drain()
 
     def input_ended(self) -> None:
-        self.end(b"")
+        if not self._duplex.outlives_input:
+            self.end(b"")
 
     def end(self, data: bytes) -> None:
         self._closed(clean=True)

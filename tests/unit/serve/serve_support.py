@@ -145,6 +145,7 @@ class FakeFace:
         self.closed: list[bool] = []
         self.steps: Callable[[bytes], Any] = lambda data: [b"<" + data + b">"]
         self.wait_ms = 60_000
+        self.outlives = False
         self.parked: Park | None = None
         self.routes = [
             Route("GET", "/hello", self.hello),
@@ -209,7 +210,7 @@ class FakeFace:
     def duplex(self, request: Request, reader: Any) -> Duplex | Reply:
         if "refuse" in request.query:
             return Reply(403, b"no", (), b"text/plain")
-        return Duplex(self.stream, self.receive, self.gone)
+        return Duplex(self.stream, self.receive, self.gone, outlives_input=self.outlives)
 
     def receive(self, reader: Any, data: bytes) -> Sequence[bytes | Submit]:
         self.received.append(data)

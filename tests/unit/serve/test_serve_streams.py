@@ -370,3 +370,28 @@ def test_interests_that_grow_are_watched() -> None:
         assert await client.chunk() == b"more"
 
     serving(test)
+
+
+def test_a_stream_that_has_more_is_pulled_without_a_wake_up() -> None:
+    async def test(server: Serving) -> None:
+        server.face.pulled = [Pulled(b"1", more=True), Pulled(b"2", more=True), END(b"3")]
+        client = await opened(server)
+        assert [part async for part in parts(client)] == [b"1", b"2", b"3"]
+
+    serving(test)
+
+
+def test_an_answer_may_outlive_its_input() -> None:
+    async def test(server: Serving) -> None:
+        server.face.outlives = True
+        client = await opened(server, get("/duplex", "Content-Length: 3", method="POST") + b"abc")
+        assert await client.chunk() == b"<abc>"
+        server.face.pulled = [Pulled(b"later")]
+        server.hub.change()
+        assert await client.chunk() == b"later"
+        assert server.face.closed == []
+        client.close()
+        await until(lambda: server.face.closed)
+        assert server.face.closed == [False]
+
+    serving(test)
