@@ -104,6 +104,15 @@ class Reader:
         if not self.may(resource, level, name):
             refuse(self.actor, resource, level, name)
 
+    def may_service(self, level: Level, key: ServiceKey) -> bool:
+        """``may`` of a service; its name for the rules is made only where there are rules."""
+        return self._free or allowed(self.actor, Resource.SERVICE, level, service_name(key))
+
+    def require_service(self, level: Level, key: ServiceKey) -> None:
+        """``require`` of a service."""
+        if not self.may_service(level, key):
+            refuse(self.actor, Resource.SERVICE, level, service_name(key))
+
     def require_token(self) -> None:
         """Raise Unauthenticated for an actor without a token where one is needed.
 
@@ -130,8 +139,7 @@ class Reader:
             refuse(self.actor, Resource.KEY, Level.READ, key_name(space, start))
 
     def _read(self, key: ServiceKey) -> Service | None:
-        if not self._free:
-            self.require(Resource.SERVICE, Level.READ, service_name(key))
+        self.require_service(Level.READ, key)
         return self.state.services.get(key)
 
     # --- the stream --------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from townhall.core.access import service_name
 from townhall.model.access import Level, Resource
 from townhall.model.check import Check, Node
 from townhall.model.errors import NotFound
@@ -34,7 +33,7 @@ def node_instances(reader: Reader, name: str) -> list[Instance]:
     return [
         services[key].instances[id_]
         for key, id_ in sorted(reader.state.book.instances.get(name, ()))
-        if reader.may(Resource.SERVICE, Level.READ, service_name(key))
+        if reader.may_service(Level.READ, key)
     ]
 
 
@@ -44,7 +43,7 @@ def check(reader: Reader, node: str, id: str) -> Check:  # noqa: A002 - the cata
     if found is None or found.key is None:
         reader.require(Resource.NODE, Level.READ, node)
     else:
-        reader.require(Resource.SERVICE, Level.READ, service_name(found.key))
+        reader.require_service(Level.READ, found.key)
     if found is None:
         raise NotFound(f"no check {id!r} on node {node!r}", node=node, check=id)
     return found
@@ -58,7 +57,7 @@ def visible(reader: Reader, checks: Iterable[Check]) -> list[Check]:
 def _may_see(reader: Reader, each: Check) -> bool:
     if each.key is None:
         return reader.may(Resource.NODE, Level.READ, each.node)
-    return reader.may(Resource.SERVICE, Level.READ, service_name(each.key))
+    return reader.may_service(Level.READ, each.key)
 
 
 def of_service(reader: Reader, service: Service) -> list[Check]:

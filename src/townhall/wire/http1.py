@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -225,12 +226,16 @@ def render_head(status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 def render_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Fields, each with its CRLF. Raises ``ValueError`` as ``render_head``."""
-    lines = b""
-    for name, value in fields:
-        if not name or _BREAKS.search(value):
-            raise ValueError(f"the answer's field {name!r} would break its head")
-        lines += b"%b: %b\r\n" % (name, value)
-    return lines
+    return b"".join([_field_line(field) for field in fields])
+
+
+@lru_cache(4_096)
+def _field_line(field: tuple[bytes, bytes]) -> bytes:
+    # Remembered, because an answer has half a dozen of them and nearly always the same ones.
+    name, value = field
+    if not name or _BREAKS.search(value):
+        raise ValueError(f"the answer's field {name!r} would break its head")
+    return b"%b: %b\r\n" % (name, value)
 
 
 def chunk(data: bytes) -> bytes:

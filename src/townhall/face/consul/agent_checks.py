@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from townhall.core.access import service_name
 from townhall.core.commands import DeleteCheck, PutCheck, SetCheck
 from townhall.core.queries import Reader
 from townhall.face import Reply, Request, Route, Submit, Verb
@@ -127,7 +126,7 @@ class AgentChecks:
             if check.key is None:
                 reader.require(Resource.NODE, Level.WRITE, check.node)
             else:
-                reader.require(Resource.SERVICE, Level.WRITE, service_name(check.key))
+                reader.require_service(Level.WRITE, check.key)
             request.live.check_heartbeat(check.node, check.id)
             return Reply(200, b"", (policy(reader),))
         return Submit((SetCheck(node=check.node, id=check.id, status=status, output=output),), done)
