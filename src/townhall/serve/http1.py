@@ -330,7 +330,9 @@ class Connection(Timed, asyncio.Protocol):
         options, wheel, held = self._driver.options, self._driver.wheel, self._reader.size
         self._ready = False
         waiting = self.run is not None or self.blocked or self._waits
-        self._rest(waiting and held > options.read_ahead_size_max)
+        rest = waiting and held > options.read_ahead_size_max
+        if rest is not self._resting:
+            self._rest(rest)
         if waiting:
             if not self.blocked:
                 self.due = 0
