@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from townhall.core.queries import Reader
     from townhall.model.access import Actor
 
-__all__ = ["Call", "Code", "Faces", "Follow", "GrpcFace", "Kind", "Method", "Unfollow", "framed"]
+__all__ = ["Call", "Certified", "Code", "Faces", "Follow", "GrpcFace", "Kind", "Method", "Unfollow", "framed"]
 
 
 class Code(enum.IntEnum):
@@ -122,6 +122,13 @@ class GrpcFace(Protocol):
     def error(self, error: TownhallError, call: Call | None) -> Reply:
         """An error in the protocol's own words: its code and text; ``call`` is None when it could not be read."""
         ...
+
+
+class Certified(Protocol):
+    """What a gRPC face may have besides: clients' certificates say who calls, where no secret is presented."""
+
+    certified_space: str
+    """The key space whose users the common names of certificates are."""
 
 
 class Faces(NamedTuple):

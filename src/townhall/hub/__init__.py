@@ -83,8 +83,11 @@ class Hub(Protocol):
         """A view of the current, durable state; use it before control returns to the loop."""
         ...
 
-    def authenticate(self, secret: str, address: str) -> Actor:
-        """Who this is. Raises Unauthenticated for an unknown or expired secret; '' is the anonymous actor."""
+    def authenticate(self, secret: str, address: str, certified: tuple[str, str] = ("", "")) -> Actor:
+        """Who this is. Raises Unauthenticated for an unknown or expired secret; '' is the anonymous actor.
+
+        ``certified``: a guarded space and the name of its user whom a verified certificate names; good without secret.
+        """
         ...
 
     def watch(self, interests: Sequence[Interest], wake: Callable[[], None]) -> Ticket:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from townhall.core import Changes, Command, Ids, Interest, Outcome, Rules
 from townhall.core.access import enforced, resolve
 from townhall.core.commands import Registration, SetConnection, TakeOverLeases
+from townhall.core.guard import known_user
 from townhall.core.live import Live, Subscriber, Work
 from townhall.core.passwords import hash_password, password_matches
 from townhall.core.queries import Reader
@@ -230,11 +231,14 @@ class Hub:
         """See ``hub.Hub``."""
         return Reader(self.state, actor, self.options.rules)
 
-    def authenticate(self, secret: str, address: str) -> Actor:
+    def authenticate(self, secret: str, address: str, certified: tuple[str, str] = ("", "")) -> Actor:
         """See ``hub.Hub``."""
-        if secret and self.state.guarded:
+        if self.state.guarded and (secret or certified[1]):
             restricted = enforced(self.state, self.options.rules)
-            user = self.logins.resolve(secret, address=address, restricted=restricted)
+            if secret:
+                user = self.logins.resolve(secret, address=address, restricted=restricted)
+            else:
+                user = known_user(self.state, *certified, address=address, restricted=restricted)
             if user is not None:
                 return user
         # Only tokens end by time, so for the anonymous actor of most requests the clock need not be read.

@@ -72,6 +72,8 @@ class CallDriver:
         self.plans = CallPlans(face, options.http2)
         self.memory = Memory(options.http2, varying=b"grpc-timeout")
         self.stopping = False
+        self._certified_space: str = getattr(face, "certified_space", "")
+        """See ``face.grpc.Certified``."""
 
     def tick(self, elapsed_ms: float) -> None:
         """Time has passed; called every ``TIMER_TICK_MS``, or later when the loop is busy."""
@@ -107,7 +109,7 @@ class CallDriver:
         call = None
         verb: Verb
         try:
-            actor = self.hub.authenticate(plan.secret, peer.name)
+            actor = self._who(plan, peer)
             call = Call(plan.path, plan.metadata, message, peer.name, actor, self.hub.live, peer.certificate)
             verb = plan.handler(call, self.hub.reader(actor))
         except Exception as error:
@@ -200,7 +202,12 @@ class CallDriver:
 
     def reader(self, plan: CallPlan, peer: Http2Peer) -> Reader:
         """The present state for a plan's credentials. Raises Unauthenticated when they are not valid any more."""
-        return self.hub.reader(self.hub.authenticate(plan.secret, peer.name))
+        return self.hub.reader(self._who(plan, peer))
+
+    def _who(self, plan: CallPlan, peer: Http2Peer) -> Actor:
+        if peer.certificate and self._certified_space:
+            return self.hub.authenticate(plan.secret, peer.name, (self._certified_space, peer.certificate))
+        return self.hub.authenticate(plan.secret, peer.name)
 
     def submit(self, command: Command, actor: Actor, done: Done) -> None:
         """Hand a command to the hub; ``done`` is called later, whatever happens."""

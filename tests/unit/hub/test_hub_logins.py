@@ -130,3 +130,17 @@ def test_few_passwords_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not logins.recall("a", b"2")
 
     running(body)
+
+
+def test_a_certificate_names_a_user_while_no_token_is_presented() -> None:
+    async def body(bench: Running) -> None:
+        hub, cert = bench.hub, ("etcd", "amy")
+        assert hub.authenticate("", "127.0.0.1:1", cert).user == ("", ""), "nobody asks while the guard is off"
+        await guarded(bench)
+        assert hub.authenticate("", "127.0.0.1:1", cert).user == cert
+        assert hub.authenticate("", "127.0.0.1:1", ("etcd", "zoe")).user == ("", "")
+        token = hub.login("etcd", ROOT)
+        assert hub.authenticate(token, "127.0.0.1:1", cert).user == ("etcd", ROOT)
+        assert hub.authenticate("bad.1", "127.0.0.1:1", cert).user == ("", ""), "a bad token is not made good"
+
+    running(body)

@@ -38,6 +38,7 @@ class ToyFace:
     """Methods for everything a driver of calls can be asked for. ``calls`` names what handlers were called with."""
 
     name = "toy"
+    certified_space = "toys"
 
     def __init__(self) -> None:
         self.calls: list[Call] = []

@@ -104,7 +104,8 @@ class FakeHub:
     def reader(self, actor: Actor) -> Any:
         return self
 
-    def authenticate(self, secret: str, address: str) -> Actor:
+    def authenticate(self, secret: str, address: str, certified: tuple[str, str] = ("", "")) -> Actor:
+        self.certified = certified
         if secret not in self.secrets:
             raise Unauthenticated("unknown token")
         return Actor(token_id=secret, address=address)

@@ -214,6 +214,7 @@ def test_alpn_and_the_name_on_a_clients_certificate(tmp_path: Any) -> None:
         client = await H2Client(reader, writer).begin()
         assert (await client.call("/toy.Toy/Echo", b"x" * 100_000)).status == Code.OK
         assert server.face.calls[0].certificate == "alice"
+        assert server.hub.certified == ("toys", "alice")
         client.close()
         context.set_alpn_protocols(["h2", "http/1.1"])
         old = Client(*await asyncio.open_connection(host, port, ssl=context))

@@ -53,7 +53,7 @@ class Gateway:
 
     def credentials(self, headers: Mapping[str, str], query: Mapping[str, Sequence[str]]) -> str:
         """The token, bare in ``Authorization``."""
-        return secret_of(dict(headers))
+        return secret_of(headers)
 
     def error(self, error: TownhallError, request: Request | None) -> Reply:
         """As the method would tell it, in JSON."""

@@ -5,7 +5,7 @@ The core judges rights; this only tells apart, in etcd's words, who said nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from townhall.core.queries import Reader
@@ -22,10 +22,9 @@ _EMPTY: Final = refusal(Code.INVALID_ARGUMENT, "etcdserver: user name is empty")
 _UNKNOWN: Final = refusal(Code.UNAUTHENTICATED, "etcdserver: invalid auth token")
 
 
-def secret_of(metadata: dict[str, str] | object) -> str:
+def secret_of(metadata: Mapping[str, str]) -> str:
     """The token that a client presents: ``token``, or ``authorization``, bare or as a bearer's."""
-    assert isinstance(metadata, dict)
-    found: str = metadata.get("token") or metadata.get("authorization") or ""
+    found = metadata.get("token") or metadata.get("authorization") or ""
     return found.removeprefix("Bearer ").removeprefix("bearer ")
 
 
