@@ -21,6 +21,13 @@ def test_what_clients_read_of_the_agent_is_there(world):
     assert shown["Member"]["Addr"] == "127.0.0.1"
 
 
+def test_the_statistics_count_what_is_there(world):
+    world.put("/v1/agent/service/register", {"Name": "web", "Check": {"TTL": "10s"}})
+    stats = world.get("/v1/agent/self")["Stats"]["agent"]
+    assert stats["checks"] == "1"
+    assert stats["services"] == str(world.status()["instances"])
+
+
 def test_members_between_datacenters_have_its_name(world):
     assert world.get("/v1/agent/members")[0]["Name"] == "n1"
     assert world.get("/v1/agent/members?wan=1")[0]["Name"] == "n1.dc1"

@@ -62,7 +62,7 @@ class AgentSelf:
     def me(self, request: Request, reader: Reader) -> Verb:
         """Configuration, member and statistics, as far as there is anything to tell."""
         reader.require(Resource.AGENT, Level.READ, "")
-        site, position = self.site, str(reader.position)
+        site, position, counts = self.site, str(reader.position), request.live.status()
         shown = {
             "Config": {
                 "Datacenter": site.datacenter, "PrimaryDatacenter": site.datacenter, "NodeName": site.node,
@@ -77,7 +77,10 @@ class AgentSelf:
             "Coord": {"Vec": [0] * 8, "Error": 1.5, "Adjustment": 0, "Height": 0.00001},
             "Member": self.member(),
             "Stats": {
-                "agent": {"check_monitors": "0", "check_ttls": "0", "checks": "0", "services": "0"},
+                "agent": {
+                    "check_monitors": "0", "check_ttls": str(counts.get("ttl_checks", 0)),
+                    "checks": str(len(reader.state.checks)), "services": str(counts.get("instances", 0)),
+                },
                 "build": {"prerelease": "", "revision": "townhall", "version": CONSUL_VERSION, "version_metadata": ""},
                 "consul": {
                     "acl": "enabled" if reader.state.access_enabled else "disabled", "bootstrap": "true",
