@@ -56,6 +56,7 @@ SUITES = [
     Suite("go", "go", "golang-go", ["go", "run", "client.go"]),
     Suite("java", "java", "default-jdk-headless", ["java", "Client.java"]),
     Suite("py-consul", "python3", "python3", [sys.executable, "py_consul.py"], "consul"),
+    Suite("python-consul", "python3", "python3", [sys.executable, "python_consul.py"], "consul"),
     Suite("node", "npm", "npm", ["node", "client.mjs"], "consul", fetch=("npm", "ci", "--no-audit", "--no-fund")),
     Suite("go", "go", "golang-go", ["go", "run", "."], "consul", fetch=MODULE, environment=GO),
     Suite("java", "mvn", "maven", JAVA, "consul", fetch=MAVEN),
