@@ -112,7 +112,8 @@ def query_of(taker: Taker) -> str:
 
 def check_answer(answer: Answer, what: str) -> None:
     body = answer.body
-    assert answer.status < 500 or body.startswith(NO_FAULT), f"{what}: {answer.status} {body[:200]!r}"
+    told = "/v1/agent/health/" in what and answer.status == 503  # The status is the health.
+    assert answer.status < 500 or told or body.startswith(NO_FAULT), f"{what}: {answer.status} {body[:200]!r}"
     if answer.headers.get("Content-Type") == "application/json" and body:
         json.loads(body)
     index = answer.headers.get("X-Consul-Index")
@@ -156,5 +157,6 @@ def one_input(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    atheris.Setup(sys.argv, one_input)
+    # Short inputs are single requests with empty bodies: the interesting ones begin longer.
+    atheris.Setup([*sys.argv, "-len_control=0", "-max_len=400"], one_input)
     atheris.Fuzz()

@@ -44,3 +44,14 @@ def test_control_characters_in_a_path_are_refused():
     world = FaceWorld()
     assert world.call("GET", "/v1/health/service/a%00b").status == 400
     assert world.call("GET", "/v1/health/service/a%FFb").status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "/v1/event/fire/%FF"), ("PUT", "/v1/agent/service/deregister/a%FFb"), ("DELETE", "/v1/query/%FF")],
+)
+def test_an_escape_that_is_not_text_makes_nothing_but_a_key(method, path):
+    world = FaceWorld()
+    assert world.call(method, path).status == 400
+    assert world.put("/v1/kv/%FF", b"1").json is True
+    assert world.call("GET", "/v1/kv/%FF?raw").body == b"1"

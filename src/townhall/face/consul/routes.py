@@ -87,10 +87,14 @@ def _guarded(route: Route) -> Route:
     if "{" not in route.pattern:
         return route
     inner = route.handler
+    # Keys are bytes. All other names are text: one with an escape that is not UTF-8 can be asked for, but not be made.
+    text_only = route.method != "GET" and not route.pattern.startswith("/v1/kv/")
 
     def handler(request: Request, reader: Reader) -> Verb:
         path = request.path
         if not path.isprintable() and any(not _passable(character) for character in path):
+            return Reply(400)
+        if text_only and any(not segment.isprintable() for segment in request.segments.values()):
             return Reply(400)
         return inner(request, reader)
 
