@@ -425,8 +425,8 @@ DNS_CACHED_QUERY_SIZE_MAX: Final = 320
 """Longer queries are not remembered by their bytes: the longest name with every usual option fits."""
 DNS_VARIANTS_COUNT: Final = 8
 """Shufflings of one answer that are kept and served in turn."""
-DNS_VARIANT_USES_MAX: Final = 8
-"""How often each of them is served before it is shuffled anew, so that in the long run no instance is preferred."""
+DNS_VARIANT_USES_MAX: Final = 32
+"""Answers until one is shuffled anew, so that no instance is preferred; making one costs as much as thirty kept ones."""
 DNS_FORWARDS_MAX: Final = 1_024
 """Queries that wait for a recursor at the same time; more are answered with SERVFAIL."""
 DNS_RECURSOR_TIMEOUT_MS: Final = 2_000

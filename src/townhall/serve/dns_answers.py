@@ -1,8 +1,8 @@
 """From a query's bytes to its answer's bytes, with rendered answers kept while they hold.
 
-An answer in random order is kept in ``DNS_VARIANTS_COUNT`` shufflings, which are served in turn, each at most
-``DNS_VARIANT_USES_MAX`` times; then all are drawn anew. So neighbouring clients see different orders, no instance is
-preferred in the long run, and most queries cost a dictionary look-up.
+An answer in random order is kept in ``DNS_VARIANTS_COUNT`` shufflings, which are served in turn; after every
+``DNS_VARIANT_USES_MAX`` answers the oldest of them makes room for a new one. So neighbouring clients see different
+orders, no instance is preferred in the long run, and nearly all queries cost a dictionary look-up.
 """
 
 from __future__ import annotations
@@ -72,13 +72,11 @@ class Answers:
             if not kept.view.fresh:
                 self._young.pop(name, None)
             elif len(kept.variants) == kept.wanted:
-                served = kept.served
-                if kept.wanted == 1 or served < kept.wanted * limits.DNS_VARIANT_USES_MAX:
-                    kept.served = served + 1
+                served = kept.served = kept.served + 1
+                if kept.wanted == 1 or served % limits.DNS_VARIANT_USES_MAX:
                     self._counters.cached += 1
                     return data[:2] + kept.variants[served % kept.wanted]
-                kept.variants.clear()
-                kept.served = 0
+                del kept.variants[0]
         try:
             return self._answer(data, name, tcp)
         except Exception:

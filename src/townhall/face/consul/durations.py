@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["go_duration", "parse_duration"]
@@ -14,6 +15,7 @@ _SIZE_MAX: Final = 64
 _NANOSECONDS_MAX: Final = 9_223_372_036_854_775_807
 
 
+@lru_cache(1_024)
 def parse_duration(text: str) -> int:
     """Milliseconds, cut towards zero but never from a little to nothing. Raises ValueError as Go's parser would."""
     if text in ("0", "+0", "-0"):

@@ -20,6 +20,8 @@ _UINT64_MAX = 18_446_744_073_709_551_615
 _ENTERPRISE = {"ns": "Namespaces", "partition": "Partitions"}
 _CACHE_DIRECTIVE = re.compile(r"(?:must-revalidate|no-cache|(?:max-age|stale-if-error)=\d+)")
 _OFFSET = re.compile(r"invalid character \(byte (\d+)\)")
+_USUAL = frozenset({"index", "wait", "passing", "tag", "raw", "recurse", "stale"})
+"""What most reads have at most; they are not asked for two dozen other parameters."""
 _TRUE, _FALSE = (
     frozenset({"1", "t", "T", "TRUE", "true", "True"}),
     frozenset({"0", "f", "F", "FALSE", "false", "False"}),
@@ -85,6 +87,11 @@ def read_options(request: Request, site: Site) -> ReadOptions:
     query = request.query
     if not query:
         return ReadOptions(pretty=True) if site.pretty else _PLAIN
+    if query.keys() <= _USUAL:
+        index, wait_ms = _blocking(request)
+        return ReadOptions(
+            index=index, wait_ms=wait_ms, pretty=site.pretty, consistency="stale" if "stale" in query else "leader"
+        )
     check_datacenter(request, site)
     if first(request, "sg") or first(request, "sameness-group"):
         raise bad("sameness groups are not supported in consul CE")
