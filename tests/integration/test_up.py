@@ -182,7 +182,7 @@ def test_damaged_data_names_the_position(start, tmp_path):
 @pytest.mark.parametrize(
     ("options", "needle"),
     [
-        (("--etcd",), "the etcd face is not in this version"),
+        (("--zookeeper",), "the zookeeper face is not in this version"),
         (("--native", "off"), "always on"),
         (("--dev", "--data", "x"), "exclude each other"),
         (("--log-level", "loud"), "allowed: debug"),

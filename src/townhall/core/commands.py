@@ -141,7 +141,9 @@ class DeleteService(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GrantLease(msgspec.Struct, frozen=True, kw_only=True):
-    """A new lease. Result: ``LeaseGrant``. ``id`` 0 lets the registry choose; a taken one is AlreadyExists."""
+    """A new lease. Result: ``LeaseGrant``. ``id`` 0 lets the registry choose; a taken one is AlreadyExists. It
+    may be negative for ``LeaseKind.KEYS`` alone.
+    """
 
     ttl_ms: int = 0
     id: int = 0

@@ -57,7 +57,7 @@ def guard_lease_count(state: State, context: Context) -> None:
 def grant_lease(state: State, command: commands.GrantLease, context: Context) -> Decision:
     """A new lease on its own."""
     ttl_ms = lease_ttl_ms(command.ttl_ms, context.rules)
-    if command.id < 0:
+    if command.id < 0 and command.kind is not LeaseKind.KEYS:  # etcd's clients may choose any number.
         raise InvalidField("id", "must not be negative")
     if command.id in state.leases:
         raise AlreadyExists(f"lease {command.id} exists", lease=command.id)

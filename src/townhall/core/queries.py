@@ -88,7 +88,7 @@ class Reader:
         actor = self.actor
         return not (self.state.access_enabled or actor.restricted) or actor.management or actor.internal
 
-    def _free_in(self, space: str) -> bool:
+    def free_in(self, space: str) -> bool:
         """Whether the actor may do everything with the keys of this space."""
         actor = self.actor
         return self._free and (space not in self.state.guarded or actor.management or actor.internal)
@@ -368,6 +368,20 @@ class Reader:
         self.require(Resource.OPERATOR, Level.READ, "")
         return iter(self.state.leases.values())
 
+    def key_leases(self) -> list[Lease]:
+        """The leases that keys hang on or may (those of sessions are the sessions' own), as far as the actor may read all
+        of these keys. Do not keep them.
+        """
+        self.require_token()
+        return query_keys.key_leases(self)
+
+    def lease_keys(self, id: int, space: str) -> list[bytes]:  # noqa: A002
+        """The keys of a space that hang on a lease, in order. Raises LeaseNotFound, Denied unless all may be read."""
+        keys = query_keys.lease_keys(self.lease(id), space)
+        for key in keys:
+            self.require(Resource.KEY, Level.READ, key_name(space, key))
+        return keys
+
     def session(self, id: str) -> Session:  # noqa: A002
         """One session. Raises NotFound."""
         session = self.state.sessions.get(id)
@@ -406,7 +420,7 @@ class Reader:
 
     def get(self, space: str, key: bytes, *, revision: int = 0) -> KeyValue | None:
         """One key, now or at a revision. Raises Compacted for a forgotten revision, InvalidField for a future one."""
-        if not self._free_in(space):
+        if not self.free_in(space):
             self.require(Resource.KEY, Level.READ, key_name(space, key))
         return query_keys.get(self.state, space, key, revision=revision)
 
@@ -421,7 +435,7 @@ class Reader:
 
     def lock_delay_until(self, space: str, key: bytes) -> int:
         """Until when (Unix milliseconds) nobody may lock the key, because its last holder's session ended; 0: now."""
-        if not self._free_in(space):
+        if not self.free_in(space):
             self.require(Resource.KEY, Level.READ, key_name(space, key))
         return query_keys.lock_delay_until(self.state, space, key)
 
@@ -439,7 +453,7 @@ class Reader:
         return seen
 
     def _sees_all(self, space: str, start: bytes, end: bytes) -> bool:
-        if self._free_in(space):
+        if self.free_in(space):
             return True
         name = key_name(space, start)
         if end:

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from townhall.core.access import key_name
 from townhall.core.commands import RangeResult
 from townhall.core.keyspace import Keyspace
-from townhall.core.state import State
+from townhall.core.state import Lease, State
 from townhall.core.transaction import guard_revision
+from townhall.model.access import Level, Resource
 from townhall.model.errors import Compacted
 from townhall.model.keys import KeyEvent, KeyValue
+from townhall.model.lease import LeaseKind
 
-__all__ = ["get", "key_events", "lock_delay_until", "range_keys", "space_compacted", "space_revision", "space_size"]
+if TYPE_CHECKING:
+    from townhall.core.queries import Reader
+
+__all__ = [
+    "get",
+    "key_events",
+    "key_leases",
+    "lease_keys",
+    "lock_delay_until",
+    "range_keys",
+    "space_compacted",
+    "space_revision",
+    "space_size",
+]
 
 _EMPTY = Keyspace("")
 """What a space looks like before its first write."""
@@ -75,3 +92,18 @@ def key_events(state: State, space: str, start: bytes, end: bytes, after: int, *
 def lock_delay_until(state: State, space: str, key: bytes) -> int:
     """Until when (Unix milliseconds) nobody may lock the key; 0 when there is no delay."""
     return state.spaces.get(space, _EMPTY).lock_delays.get(key, 0)
+
+
+def key_leases(reader: Reader) -> list[Lease]:
+    """See ``Reader.key_leases``."""
+    leases = reader.state.leases.values()
+    return [lease for lease in leases if lease.kind is LeaseKind.KEYS and not lease.sessions and _sees(reader, lease)]
+
+
+def lease_keys(lease: Lease, space: str) -> list[bytes]:
+    """The keys of a space that hang on a lease, in order."""
+    return sorted(key for name, key in lease.keys or () if name == space)
+
+
+def _sees(reader: Reader, lease: Lease) -> bool:
+    return all(reader.may(Resource.KEY, Level.READ, key_name(space, key)) for space, key in lease.keys or ())

@@ -25,7 +25,7 @@ from townhall.core.commands import RangeResult, TransactResult
 from townhall.core.facts import KeyDeleted, KeyPut
 from townhall.core.history import KEY_OVERHEAD_SIZE
 from townhall.core.keyspace import Keyspace, within
-from townhall.core.state import State
+from townhall.core.state import Lease, State
 from townhall.core.transaction_rules import only_put
 from townhall.model import limits
 from townhall.model.errors import Compacted, Conflict, InvalidField, LeaseNotFound, NotFound, OverLimit
@@ -168,6 +168,8 @@ def evaluate(ground: Ground, transaction: Transaction) -> Evaluated:
     space = ground.space
     put = only_put(transaction)
     if put is not None:
+        if put.lease:  # etcd looks at the lease before the key, but at the key first within a transaction.
+            _known_lease(ground.state, put.lease)
         before = space.get(put.key)
         write = _resolve(ground, put, before)
         return Evaluated((write,), Unnumbered(space.name, True, (before,), False), _growth(write, before))
@@ -307,10 +309,15 @@ def _resolve(ground: Ground, put: Put, before: KeyValue | None) -> KeyPut:
     return KeyPut(put.key, value, lease, put.flags, session, lock_index, extra if put.extra is None else put.extra)
 
 
-def _guard_lease(state: State, lease_id: int) -> None:
+def _known_lease(state: State, lease_id: int) -> Lease:
     lease = state.leases.get(lease_id)
     if lease is None:
         raise LeaseNotFound(f"lease {lease_id} has ended or never was", advice="grant a new one", lease=lease_id)
+    return lease
+
+
+def _guard_lease(state: State, lease_id: int) -> None:
+    lease = _known_lease(state, lease_id)
     if lease.attachment_count >= limits.LEASE_ATTACHMENTS_MAX:
         raise OverLimit(
             f"lease {lease_id} has too much on it", advice="use another", limit=limits.LEASE_ATTACHMENTS_MAX

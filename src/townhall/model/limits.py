@@ -154,8 +154,8 @@ REMOVED_SERVICES_REMEMBERED_MAX: Final = 10_000
 """Logs of services that are gone, so that their watchers learn of the end rather than of compaction."""
 KEY_SIZE_MAX: Final = 4_096
 """etcd has no limit of its own; ZooKeeper paths and Consul keys stay far below."""
-VALUE_SIZE_MAX: Final = 1_048_576
-"""ZooKeeper's 1 MiB; etcd 1.5 MiB for a whole request, Consul 512 KiB."""
+VALUE_SIZE_MAX: Final = 1_572_864
+"""etcd's limit for a whole request; ZooKeeper has 1 MiB, Consul 512 KiB."""
 TXN_OPERATIONS_MAX: Final = 128
 """etcd's and Consul's limit, for compares, success and failure branch each."""
 TXN_DEPTH_MAX: Final = 4

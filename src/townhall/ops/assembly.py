@@ -16,6 +16,7 @@ from townhall.core import Rules
 from townhall.engine.file import FileEngine
 from townhall.engine.memory import MemoryEngine
 from townhall.face.consul.site import Site
+from townhall.face.etcd.member import Identity, identity
 from townhall.face.grpc import Faces
 from townhall.hub.hub import Hub, HubOptions
 from townhall.model.errors import Damaged, EngineFailed, EngineFull, InvalidField, TownhallError
@@ -208,6 +209,8 @@ def _face(built: Assembled, settings: Settings, name: str, where: Endpoint) -> F
     make = getattr(importlib.import_module(module), attribute)
     if name == "consul":
         return cast("Face", make(_site(built, settings, where)))
+    if name == "etcd":
+        return cast("Faces", make(_etcd_identity(built, settings, where)))
     if name != "native":
         return cast("Face | Faces", make(version()))
     assert built.backups is not None
@@ -232,6 +235,16 @@ def _site(built: Assembled, settings: Settings, where: Endpoint) -> Site:
         node=built.hub.options.node, datacenter=settings.node.datacenter, version=version(), address=address,
         script_checks=settings.probe.scripts,
     )  # fmt: skip
+
+
+def _etcd_identity(built: Assembled, settings: Settings, where: Endpoint) -> Identity:
+    """The member that etcd's clients see."""
+    scheme = "https" if built.certificates is not None else "http"
+    host = "127.0.0.1" if where.host in _UNSPECIFIED else where.host
+    host = f"[{host}]" if ":" in host else host
+    return identity(
+        name=built.hub.options.node, datacenter=settings.node.datacenter, client_url=f"{scheme}://{host}:{where.port}"
+    )
 
 
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "::", "", "localhost"})  # noqa: S104 - looked for, not bound

@@ -51,7 +51,7 @@ def _compile(type_: type[Message]) -> _Table:
         for wire_type, read in _readers(field):
             made.reads[field.number << 3 | wire_type] = _alone(read, field, siblings) if siblings else read
         for wire_type in range(6):
-            made.reads.setdefault(field.number << 3 | wire_type, _mismatch(field.name))
+            made.reads.setdefault(field.number << 3 | wire_type, _mismatch(field.name, wire_type))
     return made
 
 
@@ -145,9 +145,12 @@ def _skip_group(data: bytes, position: int, number: int, depth: int) -> int:
         position = _skip(data, position, tag, depth)
 
 
-def _mismatch(name: str) -> _Read:
+def _mismatch(name: str, wire_type: int) -> _Read:
+    # The words of Go's generated code, with the field's name as it is there.
+    shown = "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+
     def read(data: bytes, position: int, values: list[Any], depth: int) -> int:
-        raise Malformed(f"wrong wire type for field {name}", field=name)
+        raise Malformed(f"wrong wireType = {wire_type} for field {shown}", field=name)
 
     return read
 

@@ -48,7 +48,7 @@ def test_every_command_has_help(row, capsys):
         (["completion", "tcsh"], "invalid choice"),
         (["config"], "required"),
         (["up", "--native", "off"], "always on"),
-        (["up", "--etcd"], "the etcd face is not in this version"),
+        (["up", "--zookeeper"], "the zookeeper face is not in this version"),
         (["up", "--native", "x:y"], "--native"),
         (["up", "--config", "/nonexistent/townhall.toml"], "No such file"),
         (["services", "--server", "ftp://127.0.0.1"], "http"),

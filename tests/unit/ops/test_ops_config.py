@@ -56,9 +56,9 @@ def test_native_listener(options, environ, file, expected):
 @pytest.mark.parametrize(
     ("options", "environ", "file", "needle"),
     [
-        ({"etcd": "on"}, {}, {}, "option --etcd: the etcd face is not in this version"),
+        ({"zookeeper": "on"}, {}, {}, "option --zookeeper: the zookeeper face is not in this version"),
         ({}, {"TOWNHALL_XDS": "0"}, {}, "environment TOWNHALL_XDS: the xds face is not in this version"),
-        ({}, {}, {"etcd": 2379}, "t.toml: etcd: the etcd face is not in this version"),
+        ({}, {}, {"zookeeper": 2379}, "t.toml: zookeeper: the zookeeper face is not in this version"),
         ({"native": "off"}, {}, {}, "option --native: the native face is always on"),
         ({"native": "12345678"}, {}, {}, "option --native: '12345678'"),
         ({"log.level": "loud"}, {}, {}, "allowed: debug, error, info, warning"),
@@ -85,7 +85,7 @@ def test_refused(options, environ, file, needle):
 
 
 def test_all_problems_are_told_at_once():
-    found = problems({"etcd": "on"}, {"TOWNHALL_LOG_LEVEL": "loud"}, {"nativ": 1}, path="t.toml")
+    found = problems({"zookeeper": "on"}, {"TOWNHALL_LOG_LEVEL": "loud"}, {"nativ": 1}, path="t.toml")
     assert len(found) == 3
 
 
@@ -103,7 +103,7 @@ def test_all_and_dev_turn_on_what_is_there(options):
 
 
 def test_a_face_that_is_asked_for_by_name_is_an_error_even_with_all():
-    assert problems({"all": True, "etcd": "on"}, {})
+    assert problems({"all": True, "zookeeper": "on"}, {})
     assert load({"all": True, "consul": "off"}, {}).listeners
 
 

@@ -1,6 +1,12 @@
 """The etcd face: etcd's gRPC services, and its JSON gateway over the same handlers.
 
 =====================  ===============================================================================
+``routes``              the face: all methods in one table
+``kv``                  Range, Put, DeleteRange, Txn, Compact; ``requests`` checks what is asked, ``pieces`` keeps what is
+                        encoded, ``responses`` writes what transactions answer
+``watch``, ``events``   many watches on one stream, and events encoded once for all of them
+``leases``              leases of keys
+``errors``              codes and texts
 ``auth``                users, roles, permissions, logging in (the guard of the space)
 ``cluster``             one member
 ``maintenance``         status, alarms, hashes, backup

@@ -1,0 +1,151 @@
+"""The Lease service: leases of keys, in whole seconds.
+
+A renewal is no command: it moves a deadline in memory and is answered at once. Leases that instances of the catalogue
+hang on, and those of sessions, are nobody's business here: to etcd's clients there are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from townhall.core import Command, Outcome
+from townhall.core.commands import EndLease, GrantLease, LeaseGrant
+from townhall.core.live import Live
+from townhall.core.queries import Reader
+from townhall.core.state import Lease
+from townhall.face import Duplex, Pulled, Reply, Step, Stream, Submit, Verb
+from townhall.face.etcd.answers import answer
+from townhall.face.etcd.errors import LEASE_NOT_FOUND, NO_SPACE, TTL_TOO_LARGE, Said
+from townhall.face.etcd.member import SPACE, Identity
+from townhall.face.grpc import Call, Kind, Method, framed
+from townhall.model import limits
+from townhall.model.errors import LeaseNotFound, TownhallError
+from townhall.model.guard import Alarm
+from townhall.model.lease import LeaseKind
+from townhall.wire.etcd import lease as wire
+from townhall.wire.protobuf_decode import decode
+from townhall.wire.protobuf_encode import varint
+
+__all__ = ["LeaseService"]
+
+LEASE_TTL_MIN_S: Final = 2
+"""etcd raises a TTL to this, one and a half election timeouts."""
+_ID: Final = b"\x10"
+_TTL: Final = b"\x18"
+_TTL_MAX_S: Final = limits.LEASE_TTL_MAX_MS // 1_000
+
+
+class LeaseService:
+    """``etcdserverpb.Lease``."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    def methods(self) -> Sequence[Method]:
+        """The rows of the face's table."""
+        prefix = "/etcdserverpb.Lease"
+        return [
+            Method(f"{prefix}/LeaseGrant", self.grant),
+            Method(f"{prefix}/LeaseRevoke", self.revoke),
+            Method(f"{prefix}/LeaseKeepAlive", self.keep_alive, Kind.DUPLEX),
+            Method(f"{prefix}/LeaseTimeToLive", self.time_to_live),
+            Method(f"{prefix}/LeaseLeases", self.leases),
+        ]
+
+    def grant(self, call: Call, reader: Reader) -> Verb:
+        """A new lease. A TTL below the least is raised to it, as etcd does."""
+        request = decode(wire.LeaseGrantRequest, call.message)
+        if Alarm.NO_SPACE in reader.guard(SPACE).alarms():
+            raise Said(NO_SPACE)
+        if request.ttl > _TTL_MAX_S:
+            raise Said(TTL_TOO_LARGE)
+        ttl_s = max(request.ttl, LEASE_TTL_MIN_S)
+
+        def done(reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:
+            granted = _outcome(results).result
+            assert isinstance(granted, LeaseGrant)
+            response = wire.LeaseGrantResponse(id=granted.id, ttl=granted.ttl_ms // 1_000)
+            return answer(self._identity, reader, response)
+
+        return Submit((GrantLease(ttl_ms=ttl_s * 1_000, id=request.id, kind=LeaseKind.KEYS),), done)
+
+    def revoke(self, call: Call, reader: Reader) -> Verb:
+        """End a lease; its keys go."""
+        request = decode(wire.LeaseRevokeRequest, call.message)
+        if _known(reader, request.id) is None:
+            raise Said(LEASE_NOT_FOUND)
+
+        def done(reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:
+            _outcome(results)
+            return answer(self._identity, reader, wire.LeaseRevokeResponse())
+
+        return Submit((EndLease(id=request.id),), done)
+
+    def keep_alive(self, call: Call, reader: Reader) -> Verb:
+        """A stream of renewals, for any number of leases."""
+        live = call.live
+
+        def receive(reader: Reader, data: bytes) -> Sequence[Step]:
+            return (framed(self.renewed(live, reader, data)),)
+
+        return Duplex(Stream((), _nothing), receive, _leave)
+
+    def renewed(self, live: Live, reader: Reader, data: bytes) -> bytes:
+        """The LeaseKeepAliveResponse to one request: TTL 0 for a lease that is not there, or is just ending."""
+        id_ = decode(wire.LeaseKeepAliveRequest, data).id
+        lease = _known(reader, id_)
+        ttl_s = 0
+        if lease is not None:
+            reader.require_renewal((id_,))
+            if not live.renew((id_,)):
+                ttl_s = lease.ttl_ms // 1_000
+        response = self._identity.header.at(reader.space_revision(SPACE))
+        if id_:
+            response += _ID + varint(id_)
+        return response + _TTL + varint(ttl_s) if ttl_s else response
+
+    def time_to_live(self, call: Call, reader: Reader) -> Verb:
+        """What is left of a lease, and its keys."""
+        request = decode(wire.LeaseTimeToLiveRequest, call.message)
+        lease = _known(reader, request.id)
+        if lease is None:
+            return answer(self._identity, reader, wire.LeaseTimeToLiveResponse(id=request.id, ttl=-1))
+        keys = reader.lease_keys(request.id, SPACE) if request.keys else ()
+        left_s = max(_left_ms(call.live, lease), 0) // 1_000
+        response = wire.LeaseTimeToLiveResponse(id=lease.id, ttl=left_s, granted_ttl=lease.ttl_ms // 1_000, keys=keys)
+        return answer(self._identity, reader, response)
+
+    def leases(self, call: Call, reader: Reader) -> Verb:
+        """All leases, those that end first before the others."""
+        found = sorted(reader.key_leases(), key=lambda lease: _left_ms(call.live, lease))
+        shown = [wire.LeaseStatus(id=lease.id) for lease in found]
+        return answer(self._identity, reader, wire.LeaseLeasesResponse(leases=shown))
+
+
+def _known(reader: Reader, id_: int) -> Lease | None:
+    try:
+        lease = reader.lease(id_)
+    except LeaseNotFound:
+        return None
+    return lease if lease.kind is LeaseKind.KEYS and not lease.sessions else None
+
+
+def _left_ms(live: Live, lease: Lease) -> int:
+    deadline = live.deadline(lease.id)
+    return lease.ttl_ms if deadline is None else deadline - live.now_ms()
+
+
+def _outcome(results: Sequence[Outcome | TownhallError]) -> Outcome:
+    outcome = results[0]
+    if isinstance(outcome, TownhallError):
+        raise outcome
+    return outcome
+
+
+def _nothing(reader: Reader) -> Pulled | None:
+    return None
+
+
+def _leave(clean: bool) -> Sequence[Command]:
+    return ()
