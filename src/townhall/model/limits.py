@@ -224,6 +224,10 @@ GATEWAY_MEMO_COUNT_MAX: Final = 4_096
 """Bodies, answers and pairs whose other form is remembered, each in two generations; some 80 MB at the very most."""
 GATEWAY_MEMO_SIZE_MAX: Final = 1_024
 """Larger ones are made anew each time; of a range its pairs are remembered one by one."""
+GATEWAY_LARGE_COUNT_MAX: Final = 64
+"""Large ranges whose JSON is remembered whole: those that many clients list again and again."""
+GATEWAY_LARGE_SIZE_MAX: Final = 262_144
+"""The largest of them, as protobuf: a thousand keys of ordinary size; some 40 MB for all at the very most."""
 GATEWAY_OBJECT_SIZE_MAX: Final = 65_536
 """One object of a streaming body: what asks for a watch or a renewal is small."""
 

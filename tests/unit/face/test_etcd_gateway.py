@@ -21,6 +21,7 @@ from townhall.face import Duplex, EndOfStream, Follow, Park, Pulled, Reply, Requ
 from townhall.face.etcd.answers import answer
 from townhall.face.etcd.gateway import Gateway
 from townhall.face.etcd.gateway_json import STATUSES, Memo, Rendering, error_body, message_of
+from townhall.face.etcd.gateway_quick import header_json, quick
 from townhall.face.etcd.gateway_streams import Objects, lines
 from townhall.face.etcd.gateway_table import PREFIXES, ROWS
 from townhall.face.etcd.member import SPACE
@@ -373,11 +374,68 @@ def test_a_range_joined_of_pieces_is_the_same_as_one_rendered_whole(message):
 
 def test_what_comes_again_is_remembered_and_what_is_large_is_not():
     rendering = Rendering()
-    small = json.dumps({"key": b64(b"k")}).encode()
+    small = json.dumps({"key": b64(b"k"), "revision": "5"}).encode()
     assert rendering.request(kv.RangeRequest, small) is rendering.request(kv.RangeRequest, small)
     large = json.dumps({"key": b64(b"k" * limits.GATEWAY_MEMO_SIZE_MAX)}).encode()
     assert rendering.request(kv.RangeRequest, large) == message_of(kv.RangeRequest, large)
     assert rendering.request(kv.RangeRequest, large) is not rendering.request(kv.RangeRequest, large)
+
+
+sloppy = st.one_of(
+    st.text(max_size=5),
+    st.binary(max_size=40).map(b64),
+    st.binary(max_size=40).map(lambda raw: base64.urlsafe_b64encode(raw).decode().rstrip("=")),
+    st.integers(-(1 << 63), (1 << 63) - 1),
+    st.integers().map(str),
+    st.booleans(),
+    st.none(),
+)
+names = ["key", "value", "lease", "prev_kv", "prevKv", "range_end", "limit", "serializable", "keys_only", "nonsense"]
+
+
+@given(st.sampled_from([kv.PutRequest, kv.RangeRequest]), st.dictionaries(st.sampled_from(names), sloppy, max_size=4))
+def test_the_quick_way_is_the_same_as_the_long_one(type_, body):
+    data = json.dumps(body).encode()
+    made = quick(type_, data)
+    if made is not None:
+        assert made == message_of(type_, data)
+
+
+def test_the_usual_form_takes_the_quick_way():
+    for type_, body in (
+        (kv.PutRequest, {"key": "a2V5", "value": b64(b"v" * 300), "lease": "7", "prev_kv": True}),
+        (kv.RangeRequest, {"key": "a2V5", "range_end": "AA==", "limit": 5, "serializable": True, "keys_only": True}),
+    ):
+        data = json.dumps(body).encode()
+        assert quick(type_, data) == message_of(type_, data)
+    assert quick(kv.TxnRequest, b"{}") is None
+    assert quick(kv.PutRequest, b'{"key":"__4="}') is None
+    assert quick(kv.PutRequest, b'{"lease":"-1"}') is None
+
+
+@given(st.builds(kv.ResponseHeader, *[st.integers(0, (1 << 63) - 1)] * 4))
+def test_headers_by_hand(header):
+    assert json.loads(header_json(encode(header)) or b"") == json.loads(protobuf_json.encode(header))
+    assert header_json(encode(header) + b"\x28\x01") is None
+
+
+def test_a_large_range_is_remembered_without_its_header(monkeypatch):
+    monkeypatch.setattr("townhall.face.etcd.gateway_json.GATEWAY_LARGE_COUNT_MAX", 1)
+    rendering = Rendering()
+
+    def message(revision: int, key: bytes, size: int = limits.GATEWAY_MEMO_SIZE_MAX) -> kv.RangeResponse:
+        return kv.RangeResponse(kv.ResponseHeader(1, 2, revision), [kv.KeyValue(key, 1, 1, 1, b"v" * size)], False, 1)
+
+    for revision in range(2):
+        for key in (b"a", b"a", b"b"):
+            found = message(revision, key)
+            assert render(rendering, found) == json.loads(protobuf_json.encode(found))
+            assert len(rendering._large) == 1
+    found = message(1, b"a", limits.GATEWAY_LARGE_SIZE_MAX)
+    assert render(rendering, found) == json.loads(protobuf_json.encode(found))
+    assert limits.GATEWAY_LARGE_COUNT_MAX > 1
+    bare = kv.RangeResponse(None, [kv.KeyValue(b"k" * limits.GATEWAY_MEMO_SIZE_MAX)])
+    assert render(rendering, bare) == json.loads(protobuf_json.encode(bare))
 
 
 def test_two_generations(monkeypatch):

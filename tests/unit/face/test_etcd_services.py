@@ -42,6 +42,8 @@ def test_ids_are_made_of_names_and_stay():
     assert (again.member_id, again.cluster_id) == (IDENTITY.member_id, IDENTITY.cluster_id)
     assert identity(name="n2", datacenter="dc1", client_url="").member_id != IDENTITY.member_id
     assert 0 < IDENTITY.member_id < 1 << 63
+    again.listens("http://127.0.0.1:2")
+    assert list(again.member().client_urls) == ["http://127.0.0.1:2"]
 
 
 def test_the_only_member():

@@ -12,10 +12,16 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from townhall.face.etcd.gateway_quick import header_json, quick
 from townhall.face.grpc import Code
-from townhall.model.limits import GATEWAY_MEMO_COUNT_MAX, GATEWAY_MEMO_SIZE_MAX
+from townhall.model.limits import (
+    GATEWAY_LARGE_COUNT_MAX,
+    GATEWAY_LARGE_SIZE_MAX,
+    GATEWAY_MEMO_COUNT_MAX,
+    GATEWAY_MEMO_SIZE_MAX,
+)
 from townhall.wire import protobuf_json
-from townhall.wire.etcd.kv import KeyValue, RangeResponse, ResponseHeader
+from townhall.wire.etcd.kv import KeyValue, RangeResponse
 from townhall.wire.protobuf import Message
 from townhall.wire.protobuf_decode import decode
 from townhall.wire.protobuf_encode import encode
@@ -90,10 +96,14 @@ class Rendering:
         self._requests: Memo[tuple[type[Message], bytes]] = Memo()
         self._answers: Memo[tuple[type[Message], bytes]] = Memo()
         self._pairs: Memo[bytes] = Memo()
-        self._headers: Memo[bytes] = Memo()
+        self._large: dict[bytes, bytes] = {}
+        """Large ranges without their headers, in the order of their coming."""
 
     def request(self, type_: type[Message], body: bytes) -> bytes:
         """The message of a body. Raises Malformed."""
+        made = quick(type_, body)
+        if made is not None:
+            return made
         if len(body) > GATEWAY_MEMO_SIZE_MAX:
             return message_of(type_, body)
         key = (type_, body)
@@ -109,12 +119,32 @@ class Rendering:
         return self._answers.put(key, self._render(type_, data)) if found is None else found
 
     def _render(self, type_: type[Message], data: bytes) -> bytes:
-        if type_ is RangeResponse:
+        # What comes behind the header is often what it was, while the header tells the revision of now.
+        at = _behind_header(data) if type_.__struct_fields__[:1] == ("header",) else 0
+        head = header_json(_field(data[:at])) if at else b""
+        if head is None:
+            return protobuf_json.encode(decode(type_, data))
+        head = b'{"header":' + head if at else b"{"
+        if at == len(data):
+            return head + b"}"
+        rest = self._behind(data[at:]) if type_ is RangeResponse else protobuf_json.encode(decode(type_, data[at:]))
+        if len(rest) == 2:
+            return head + b"}"
+        return head + (b"," if at else b"") + rest[1:]
+
+    def _behind(self, data: bytes) -> bytes:
+        if not GATEWAY_MEMO_SIZE_MAX < len(data) <= GATEWAY_LARGE_SIZE_MAX:
             return self._range(data)
-        return protobuf_json.encode(decode(type_, data))
+        found = self._large.get(data)
+        if found is None:
+            found = self._range(data)
+            while len(self._large) >= GATEWAY_LARGE_COUNT_MAX:
+                del self._large[next(iter(self._large))]
+            self._large[data] = found
+        return found
 
     def _range(self, data: bytes) -> bytes:
-        """A RangeResponse of ours, taken apart field by field: pairs are joined, not decoded."""
+        """A RangeResponse of ours behind its header, taken apart field by field: pairs are joined, not decoded."""
         parts: list[bytes] = []
         pairs: list[bytes] = []
         tail = b""
@@ -124,9 +154,6 @@ class Rendering:
             number, at = _varint(data, at + 1)
             if tag == _KV:
                 pairs.append(self._piece(self._pairs, KeyValue, data[at : at + number]))
-                at += number
-            elif tag == _HEADER:
-                parts.append(b'"header":' + self._piece(self._headers, ResponseHeader, data[at : at + number]))
                 at += number
             elif tag == _COUNT:
                 tail += b'"count":"%d"' % number
@@ -145,6 +172,19 @@ class Rendering:
             return found
         made = protobuf_json.encode(decode(type_, data))
         return memo.put(data, made) if len(data) <= GATEWAY_MEMO_SIZE_MAX else made
+
+
+def _behind_header(data: bytes) -> int:
+    """Where the fields behind the header begin; ours comes first."""
+    if not data or data[0] != _HEADER:
+        return 0
+    size, at = _varint(data, 1)
+    return at + size
+
+
+def _field(data: bytes) -> bytes:
+    """What a field of bytes holds."""
+    return data[_varint(data, 1)[1] :]
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -28,11 +28,15 @@ class Identity(msgspec.Struct, frozen=True):
     """This member, and the headers of its answers."""
 
     name: str
-    client_urls: tuple[str, ...]
+    client_urls: list[str]
     peer_urls: tuple[str, ...]
     cluster_id: int
     member_id: int
     header: Header
+
+    def listens(self, client_url: str) -> None:
+        """Where clients reach it, once the port is known."""
+        self.client_urls[:] = [client_url]
 
     def member(self) -> cluster.Member:
         """As MemberList shows it."""
@@ -43,7 +47,7 @@ def identity(*, name: str, datacenter: str, client_url: str) -> Identity:
     """The identity of a node. Nobody can dial its peer URL: there are no peers."""
     cluster_id, member_id = _id(f"cluster {datacenter}"), _id(f"member {datacenter}/{name}")
     header = Header(cluster_id, member_id, RAFT_TERM)
-    return Identity(name, (client_url,), ("http://127.0.0.1:2380",), cluster_id, member_id, header)
+    return Identity(name, [client_url], ("http://127.0.0.1:2380",), cluster_id, member_id, header)
 
 
 def _id(text: str) -> int:
