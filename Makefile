@@ -40,7 +40,7 @@ build: .venv/ready
 # Needs uv; writes pins and hashes, never an address.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra server --extra test --extra build pyproject.toml -o requirements.lock
+	  --extra server --extra jwt --extra test --extra build pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra fuzz pyproject.toml -o requirements-fuzz.lock
 

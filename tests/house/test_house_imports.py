@@ -49,7 +49,7 @@ PACKAGES = {
     "serve": {"msgspec", "httptools"},
     # The tables and the Huffman code of HTTP/2's headers (docs/decisions/0004); SDK and other rooms do without.
     "wire": {"msgspec", "hpack"},
-    "ops": {"msgspec", "uvloop"},
+    "ops": {"jwt", "msgspec", "uvloop"},
 }
 PURE = {"model", "wire", "core", "face", "face.consul", "face.dns", "face.etcd", "face.native"}
 # Modules whose import, and calls whose use, would make a pure room depend on time, chance, the machine or the loop.

@@ -75,8 +75,12 @@ class Live(Protocol):
         """
         ...
 
+    def recognises(self, secret: str) -> bool:
+        """Whether this is the secret of one of the registry's own tokens that is valid now."""
+        ...
+
     def login(self, space: str, user: str) -> str:
-        """A token for a user of a guarded space who has been recognised: ``<random>.<position>``. It ends when it is not
+        """A token for a user of a guarded space who has been recognised: ``<random>.<position>``, or a signed one. It ends when it is not
         used for long, and at once when the user's password is changed, the user deleted or the guard switched off.
         """
         ...

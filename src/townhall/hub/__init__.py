@@ -21,7 +21,7 @@ from townhall.model.access import Actor
 from townhall.model.errors import TownhallError
 from townhall.model.instance import Instance
 
-__all__ = ["Clock", "Done", "Hub", "Observer", "Subscription", "Ticket"]
+__all__ = ["Clock", "Done", "Hub", "Observer", "Signer", "Subscription", "Ticket"]
 
 Done = Callable[[Outcome | TownhallError], None]
 
@@ -96,6 +96,18 @@ class Hub(Protocol):
 
     def subscribe(self, subscriber: Subscriber, services: Sequence[tuple[str, str, str]]) -> Subscription:
         """Enter a watcher into the table of subscribers."""
+        ...
+
+
+class Signer(Protocol):
+    """Signs the tokens of one space's users, instead of those that are kept in memory."""
+
+    def sign(self, user: str, revision: int) -> str:
+        """A token. Raises Unavailable when this registry can only read them."""
+        ...
+
+    def read(self, token: str) -> tuple[str, int] | None:
+        """Whose it is, and the guard's revision at which it was signed; None when it is not valid."""
         ...
 
 

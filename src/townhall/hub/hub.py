@@ -35,12 +35,12 @@ from townhall.hub.work import WorkBench
 from townhall.hub.writer import Setting, Writer
 from townhall.model import limits
 from townhall.model.access import Actor
-from townhall.model.errors import TownhallError
+from townhall.model.errors import TownhallError, Unauthenticated
 from townhall.model.instance import Instance, ServiceKey
 
 if TYPE_CHECKING:
     from townhall.engine import Engine
-    from townhall.hub import Clock, Done, Observer
+    from townhall.hub import Clock, Done, Observer, Signer
 
 __all__ = ["INTERNAL", "Hub", "HubOptions"]
 
@@ -70,6 +70,8 @@ class HubOptions:
     """A check that asks for its instance to be taken out must have been critical for so long, at least."""
     reap_interval_ms: int = limits.REAP_INTERVAL_MS
     """How often such checks are looked at."""
+    signers: Mapping[str, Signer] = field(default_factory=dict)
+    """Spaces whose users' tokens are signed instead of kept."""
 
 
 class Hub:
@@ -115,7 +117,7 @@ class Hub:
             submit=self._submit_own,
             hold_ms=options.report_hold_ms,
         )
-        self.logins = Logins(state=state, clock=clock, ids=ids)
+        self.logins = Logins(state=state, clock=clock, ids=ids, signers=options.signers)
         self.bench = WorkBench(self.loop, self.cursors.touch)
         self._ids = ids
         self.snapshots = Snapshots(
@@ -309,6 +311,14 @@ class Hub:
             return matches
 
         return self.bench.start(check)
+
+    def recognises(self, secret: str) -> bool:
+        """See ``core.live.Live``."""
+        try:
+            actor = resolve(self.state, self.options.rules, secret=secret, address="", now_ms=self.clock.now_ms())
+        except Unauthenticated:
+            return False
+        return bool(secret and actor.token_id)
 
     def login(self, space: str, user: str) -> str:
         """See ``core.live.Live``."""

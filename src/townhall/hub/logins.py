@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from townhall.core.guard import known_user
@@ -17,7 +18,7 @@ from townhall.model.access import Actor
 if TYPE_CHECKING:
     from townhall.core import Ids
     from townhall.core.state import State
-    from townhall.hub import Clock
+    from townhall.hub import Clock, Signer
 
 __all__ = ["Logins"]
 
@@ -34,8 +35,10 @@ class _Login(NamedTuple):
 class Logins:
     """Tokens in the order of their last use."""
 
-    def __init__(self, *, state: State, clock: Clock, ids: Ids) -> None:
+    def __init__(self, *, state: State, clock: Clock, ids: Ids, signers: Mapping[str, Signer] | None = None) -> None:
+        """``signers``: spaces whose users' tokens are signed."""
         self._state = state
+        self._signers = signers or {}
         self._clock = clock
         self._ids = ids
         self._tokens: OrderedDict[str, _Login] = OrderedDict()
@@ -49,6 +52,9 @@ class Logins:
     def login(self, space: str, user: str) -> str:
         """See ``core.live.Live.login``."""
         guard = self._state.guards[space]
+        signer = self._signers.get(space)
+        if signer is not None:
+            return signer.sign(user, guard.revision)
         token = f"{self._ids.secret()}.{self._state.position}"
         until_ms = self._clock.monotonic_ms() + limits.LOGIN_TTL_MS
         self._tokens[token] = _Login(space, user, guard.users[user].since, guard.since, until_ms)
@@ -59,7 +65,7 @@ class Logins:
         """The user behind a token, for whom it is now good for its full time again; None when it is none of ours."""
         login = self._tokens.get(token)
         if login is None:
-            return None
+            return self._signed(token, address=address, restricted=restricted)
         now_ms = self._clock.monotonic_ms()
         actor = None
         if now_ms < login.until_ms and self._stands(login):
@@ -72,6 +78,15 @@ class Logins:
             self._tokens[token] = login._replace(until_ms=now_ms + limits.LOGIN_TTL_MS)
             self._tokens.move_to_end(token)
         return actor
+
+    def _signed(self, token: str, *, address: str, restricted: bool) -> Actor | None:
+        """The same for a signed token, which any change of users and roles makes old."""
+        for space, signer in self._signers.items():
+            found = signer.read(token)
+            guard = self._state.guards.get(space)
+            if found is not None and guard is not None and found[1] == guard.revision:
+                return known_user(self._state, space, found[0], address=address, restricted=restricted)
+        return None
 
     def _stands(self, login: _Login) -> bool:
         guard = self._state.guards.get(login.space)

@@ -16,7 +16,7 @@ from townhall.core import Rules
 from townhall.engine.file import FileEngine
 from townhall.engine.memory import MemoryEngine
 from townhall.face.consul.site import Site
-from townhall.face.etcd.member import Identity, identity
+from townhall.face.etcd.member import SPACE, Identity, identity
 from townhall.face.grpc import Faces
 from townhall.hub.hub import Hub, HubOptions
 from townhall.model.errors import Damaged, EngineFailed, EngineFull, InvalidField, TownhallError
@@ -33,6 +33,7 @@ from townhall.serve.server import HttpServer
 if TYPE_CHECKING:
     from townhall.engine import Engine
     from townhall.face import Face
+    from townhall.hub import Signer
     from townhall.ops.config import Effective
     from townhall.ops.listen import Endpoint
     from townhall.ops.settings import Settings
@@ -151,6 +152,7 @@ def _open_hub(settings: Settings, data: Path | None, node: str) -> Hub:
         report_hold_ms=settings.reports.hold_ms,
         deregister_critical_min_ms=settings.probe.deregister_min_ms,
         reap_interval_ms=settings.probe.reap_interval_ms,
+        signers=_signers(settings),
     )
     engine: Engine
     if data is None:
@@ -165,6 +167,21 @@ def _open_hub(settings: Settings, data: Path | None, node: str) -> Hub:
             "dropped %d bytes of a write that a crash cut short; nothing acknowledged was in them", engine.torn_size
         )
     return hub
+
+
+def _signers(settings: Settings) -> Mapping[str, Signer]:
+    text = settings.access.etcd_auth_token
+    if text in {"", "simple"}:
+        return {}
+    try:
+        from townhall.ops.signing import signer_of  # noqa: PLC0415 - an extra that few need
+
+        signer = signer_of(text)
+    except ImportError as error:
+        raise CouldNotStart("--access-etcd-auth-token: signed tokens need townhall[jwt]") from error
+    except InvalidField as error:
+        raise CouldNotStart(f"--{error.message}") from error
+    return {} if signer is None else {SPACE: signer}
 
 
 def _certificates(settings: Settings) -> Certificates | None:

@@ -95,6 +95,13 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     tokens_file: Annotated[
         str, about("Tokens and policies to keep in step with this TOML file; SIGHUP reads it again.", metavar="FILE")
     ] = ""
+    etcd_auth_token: Annotated[
+        str,
+        about(
+            "Tokens of etcd's users: 'simple', or 'jwt,sign-method=…,pub-key=FILE,priv-key=FILE,ttl=5m'.",
+            metavar="SPEC",
+        ),
+    ] = "simple"  # noqa: S105 - a kind
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):

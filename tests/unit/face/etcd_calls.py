@@ -87,6 +87,9 @@ class Calls(World):
     def check_password(self, password: str, stored: bytes) -> Work:
         return self.work(lambda: password_matches(password, stored))
 
+    def recognises(self, secret: str) -> bool:
+        return bool(self.actor(secret).token_id) if secret else False
+
     def login(self, space: str, user: str) -> str:
         return self.logins.login(space, user)
 

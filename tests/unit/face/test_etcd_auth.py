@@ -8,6 +8,7 @@ from etcd_calls import Calls
 from townhall.core import Rules
 from townhall.core.commands import PutToken, Transact
 from townhall.face import Park, Reply
+from townhall.face.etcd.auth import TOKEN_USER
 from townhall.face.etcd.guarded import FREE, secret_of
 from townhall.face.grpc import Code
 from townhall.model import limits
@@ -220,6 +221,17 @@ def test_with_access_control_on_users_still_log_in():
     world.get(A + "UserGrantRole", auth.UserGrantRoleRequest("root", "root"), auth.AuthResponse, manager)
     world.get(A + "AuthEnable", b"", auth.AuthResponse, manager)
     assert world.actor(login(world, "root", "rpw")).user == ("etcd", "root")
+
+
+def test_a_token_of_the_registry_is_its_own_password():
+    world = Calls(Rules(access_required=True))
+    made = world.run(PutToken(management=True))
+    secret = made.result[1]  # type: ignore[union-attr,index]
+    assert login(world, TOKEN_USER, secret) == secret
+    request = auth.AuthenticateRequest(TOKEN_USER, "nonsense")
+    assert world.refused(A + "Authenticate", request)[0] in {PRECONDITION, "UNAUTHENTICATED"}
+    free = enabled()
+    assert free.refused(A + "Authenticate", auth.AuthenticateRequest(TOKEN_USER, "x"))[0] == ARGUMENT
 
 
 def test_a_password_that_changes_while_it_is_checked_is_wrong():

@@ -144,3 +144,42 @@ def test_a_certificate_names_a_user_while_no_token_is_presented() -> None:
         assert hub.authenticate("bad.1", "127.0.0.1:1", cert).user == ("", ""), "a bad token is not made good"
 
     running(body)
+
+
+class Signer:
+    """Signs with nothing but the truth."""
+
+    def sign(self, user: str, revision: int) -> str:
+        return f"{user}:{revision}"
+
+    def read(self, token: str) -> tuple[str, int] | None:
+        user, found, revision = token.partition(":")
+        return (user, int(revision)) if found else None
+
+
+def test_signed_tokens_are_not_kept_and_grow_old_with_any_change() -> None:
+    async def body(bench: Running) -> None:
+        await guarded(bench)
+        token = bench.hub.login("etcd", "amy")
+        assert token == f"amy:{bench.hub.state.guards['etcd'].revision}"
+        assert len(bench.hub.logins) == 0
+        assert who(bench, token) == ("etcd", "amy")
+        await change(bench, orders.AddKeyRole("r"))
+        assert who(bench, token) == ("", "")
+        assert who(bench, bench.hub.login("etcd", "amy")) == ("etcd", "amy")
+        assert who(bench, "zoe:5") == who(bench, "no token") == ("", "")
+
+    running(body, options=HubOptions(node="here", signers={"etcd": Signer()}))
+
+
+def test_secrets_of_the_registrys_own_tokens_are_recognised() -> None:
+    async def body(bench: Running) -> None:
+        outcome = await bench.done(PutToken(ttl_ms=1_000))
+        secret = outcome.result[1]  # type: ignore[index]
+        assert bench.hub.recognises(secret)
+        assert not bench.hub.recognises("")
+        assert not bench.hub.recognises(secret + "x")
+        bench.clock.advance(1_000)
+        assert not bench.hub.recognises(secret)
+
+    running(body)
