@@ -20,7 +20,7 @@ PLAIN_COMMAND = (sys.executable, "-m", "townhall.ops.cli")
 DEADLINE_S = 30.0
 # --dev turns every face on at its usual port; several registries of several test processes would meet there. A test
 # that wants one of these asks for it with an option, which wins over the environment.
-FACES_OFF = {"TOWNHALL_CONSUL": "off", "TOWNHALL_DNS": "off"}
+FACES_OFF = {"TOWNHALL_CONSUL": "off", "TOWNHALL_DNS": "off", "TOWNHALL_ETCD": "off"}
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from townhall.engine.file import FileEngine
 from townhall.engine.memory import MemoryEngine
 from townhall.face.consul.site import Site
 from townhall.face.etcd.member import SPACE, Identity, identity
+from townhall.face.etcd.routes import EtcdFace
 from townhall.face.grpc import Faces
 from townhall.hub.hub import Hub, HubOptions
 from townhall.model.errors import Damaged, EngineFailed, EngineFull, InvalidField, TownhallError
@@ -212,6 +213,8 @@ async def _listen(built: Assembled, settings: Settings, name: str, where: Endpoi
                 context = built.certificates.mixed_context if faces.grpc else built.certificates.context
             host, port = await server.start(where.host, where.port, ssl=context)
             built.servers[name] = server
+            if isinstance(faces.grpc, EtcdFace):
+                faces.grpc.identity.listens(_client_url(built, where._replace(port=port)))
     except OSError as error:
         raise CouldNotStart(f"--{name} {where}: {_why_not(error)}") from error
     except InvalidField as error:
@@ -256,12 +259,15 @@ def _site(built: Assembled, settings: Settings, where: Endpoint) -> Site:
 
 def _etcd_identity(built: Assembled, settings: Settings, where: Endpoint) -> Identity:
     """The member that etcd's clients see."""
-    scheme = "https" if built.certificates is not None else "http"
-    host = "127.0.0.1" if where.host in _UNSPECIFIED else where.host
-    host = f"[{host}]" if ":" in host else host
     return identity(
-        name=built.hub.options.node, datacenter=settings.node.datacenter, client_url=f"{scheme}://{host}:{where.port}"
+        name=built.hub.options.node, datacenter=settings.node.datacenter, client_url=_client_url(built, where)
     )
+
+
+def _client_url(built: Assembled, where: Endpoint) -> str:
+    # A listener on all addresses says nothing about the one under which clients reach this machine.
+    reached = where._replace(host="127.0.0.1") if where.host in _UNSPECIFIED else where
+    return f"{'https' if built.certificates is not None else 'http'}://{reached}"
 
 
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "::", "", "localhost"})  # noqa: S104 - looked for, not bound

@@ -16,7 +16,7 @@ from townhall.face.etcd.kv import KvService
 from townhall.face.etcd.leases import LeaseService
 from townhall.face.etcd.locks import LockService
 from townhall.face.etcd.maintenance import MaintenanceService
-from townhall.face.etcd.member import Identity
+from townhall.face.etcd.member import SPACE, Identity
 from townhall.face.etcd.pages import Pages
 from townhall.face.etcd.watch import WatchService
 from townhall.face.grpc import Call, Faces, Method
@@ -29,6 +29,7 @@ class EtcdFace:
     """etcd's gRPC services; implements ``face.grpc.GrpcFace``. One for each registry: it holds what is encoded for it."""
 
     name = "etcd"
+    certified_space = SPACE
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity

@@ -103,7 +103,7 @@ class WatchStream:
 
     def duplex(self) -> Duplex:
         """What the driver runs."""
-        return Duplex(Stream((), self.pull), self.receive, self.closed)
+        return Duplex(Stream((), self.pull), self.receive, self.closed, outlives_input=True)
 
     def closed(self, clean: bool) -> Sequence[Command]:
         """Nothing is left behind."""
