@@ -1,8 +1,8 @@
 """The runner: which check is due when, how many at once, and what becomes of their findings.
 
 Checks lie in a heap under the time of their next look. The first look of what is there at a start comes anywhere
-within the interval, so ten thousand checks spread evenly; that of a check made later comes within a second. A slot
-that is late (too much to do) is not made good: the next one counts from now.
+within the interval, so ten thousand checks spread evenly; that of a check made later comes within a second, and its
+second one anywhere within the interval, so that what was registered together does not stay together. A slot that is late (too much to do) is not made good: the next one counts from now.
 """
 
 from __future__ import annotations
@@ -60,9 +60,11 @@ Name = tuple[str, str]
 
 
 class _Entry:
-    __slots__ = ("busy", "definition", "due_ms", "streak", "written_ms")
+    __slots__ = ("busy", "definition", "due_ms", "placed", "streak", "written_ms")
 
-    def __init__(self, definition: CheckDefinition) -> None:
+    def __init__(self, definition: CheckDefinition, *, placed: bool) -> None:
+        self.placed = placed
+        """Its place within the interval has been drawn."""
         self.definition = definition
         self.due_ms = 0
         self.busy = False
@@ -163,7 +165,7 @@ class Runner:
         if not self._runs(check.definition):
             self._entries.pop(name, None)
             return
-        entry = self._entries[name] = _Entry(check.definition)
+        entry = self._entries[name] = _Entry(check.definition, placed=not stagger_ms)
         interval_ms = self._interval_ms(check.definition)
         within_ms = min(stagger_ms, interval_ms) if stagger_ms else interval_ms
         self._file(name, entry, self._now_ms() + int(self._chance.random() * within_ms))
@@ -205,7 +207,12 @@ class Runner:
             now_ms = self._now_ms()
             late = now_ms - due_ms > interval_ms // 2
             self.late += late
-            self._file(name, entry, (now_ms if late else due_ms) + interval_ms)
+            after_ms = interval_ms
+            if not entry.placed:
+                # Only this once sooner than its interval says.
+                entry.placed = True
+                after_ms = self._chance.randint(min(self._options.interval_min_ms, interval_ms), interval_ms)
+            self._file(name, entry, (now_ms if late else due_ms) + after_ms)
             if entry.busy:
                 continue
             entry.busy = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 
 import pytest
 from probe_world import answering, free_port, serving
@@ -191,3 +192,52 @@ def test_an_alias_follows():
 
 def test_defaults_of_timeouts_are_bounded():
     assert limits.CHECK_TIMEOUT_DEFAULT_MS <= limits.CHECK_TIMEOUT_MAX_MS
+
+
+async def _fleet(bench: Probing, count: int) -> None:
+    """Put so many node-level checks with an interval of ten seconds."""
+    definition = tcp(1, interval_ms=10_000)
+    await asyncio.gather(*(bench.put(definition, f"c{n}", key=None, instance="") for n in range(count)))
+
+
+def _crowding(bench: Probing) -> int:
+    """Most checks whose next look falls into one second."""
+    return max(Counter(entry.due_ms // 1_000 for entry in bench.runner._entries.values()).values())
+
+
+def test_ten_thousand_checks_spread_over_their_interval_after_a_start():
+    async def main() -> None:
+        bench = Probing(ProbeOptions())
+        await bench.hub.start()
+        await _fleet(bench, 10_000)
+        bench.runner.start()
+        assert len(bench.runner._entries) == 10_000
+        assert _crowding(bench) < 1_300
+        await bench.runner.stop()
+        await bench.hub.stop()
+
+    asyncio.run(main())
+
+
+def test_ten_thousand_checks_that_were_registered_together_do_not_stay_together(monkeypatch: pytest.MonkeyPatch):
+    under_way = most = 0
+
+    async def quick(definition: CheckDefinition, ground: Ground) -> Finding:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return Finding(PASSING, "")
+
+    monkeypatch.setitem(runner.PROBERS, CheckKind.TCP, quick)  # type: ignore[arg-type]
+
+    async def body(bench: Probing) -> None:
+        await _fleet(bench, 10_000)
+        await until(lambda: bench.hub.status()["probes"] >= 10_000)
+        await until(lambda: all(entry.placed for entry in bench.runner._entries.values()))
+        assert _crowding(bench) < 2_500
+        assert most <= limits.PROBES_AT_ONCE_MAX
+        assert bench.hub.status()["probes_scheduled"] == 10_000
+
+    probing(body, ProbeOptions())
