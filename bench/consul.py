@@ -6,10 +6,14 @@ connections are raised; everything else is its default. Without it, Townhall's f
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import socket
 import subprocess
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +29,8 @@ NODES = 100
 CONNECTIONS = 64
 SECONDS = 3
 KEYS = 10_000
+CHECKS = 10_000
+PROBE_SECONDS = 10
 VALUE = "v" * 300
 START_SECONDS = 60
 SETTLE_SECONDS = 3
@@ -249,6 +255,50 @@ def fanout(rounds: int) -> list[Row]:
         return rows
 
 
+def probes(rounds: int) -> list[Row]:
+    """What 10,000 TCP checks every ten seconds cost the one process that makes them; ours alone."""
+    with together([townhall]) as (side,), socket.create_server(("127.0.0.1", 0), backlog=1024) as target:
+        taker = threading.Thread(target=_take, args=(target,), daemon=True)
+        taker.start()
+        port = target.getsockname()[1]
+        requests = [put("/v1/agent/service/register", _probed(number, port)) for number in range(CHECKS)]
+        load(side.url(), connections=CONNECTIONS, requests=requests, once=True)
+        time.sleep(PROBE_SECONDS + 2)
+        rows = []
+        for _ in range(rounds):
+            before, began, count = side.process.cpu(), time.perf_counter(), _probe_count(side)
+            time.sleep(PROBE_SECONDS)
+            seconds = time.perf_counter() - began
+            made = _probe_count(side) - count
+            spent = side.process.cpu() - before
+            rows.append({"cpu": spent / seconds, "probes_per_second": made / seconds, "probe_us": spent / made * 1e6})
+        rows.sort(key=lambda row: row["cpu"])
+        return [{"what": f"{CHECKS:,} TCP checks every {PROBE_SECONDS} s", **rows[len(rows) // 2]}]
+
+
+def _probed(number: int, port: int) -> object:
+    check = {"TCP": f"127.0.0.1:{port}", "Interval": f"{PROBE_SECONDS}s", "Timeout": "5s"}
+    return {
+        "ID": f"p{number}",
+        "Name": f"probed-{number % 1_000}",
+        "Address": "127.0.0.1",
+        "Port": port,
+        "Check": check,
+    }
+
+
+def _take(target: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # The socket is closed at the end.
+        while True:
+            target.accept()[0].close()
+
+
+def _probe_count(side: Side) -> int:
+    assert isinstance(side.process, Server)
+    with urllib.request.urlopen(side.process.url + "/api/v1/status", timeout=30) as answer:
+        return int(json.load(answer)["probes"])
+
+
 def _spelled(figures: dict[str, Any], unit: str) -> Row:
     return {f"{name}_{unit}": value for name, value in figures.items() if name in ("p50", "p99", "max", "mean")}
 
@@ -258,4 +308,5 @@ SCENARIOS: dict[str, Callable[[int], list[Row]]] = {
     "consul-kv": kv,
     "consul-agent": agent,
     "consul-fanout": fanout,
+    "consul-probes": probes,
 }
