@@ -21,12 +21,14 @@ from townhall.core.guard import Guard
 from townhall.core.keyspace import TO_THE_END, Keyspace
 from townhall.core.state import DEFAULT_SETTINGS, Lease, RemovedService, Service, Session, State
 from townhall.core.tally import Tally
+from townhall.core.ties import Ties
 from townhall.model.access import Policy, Role, Token
 from townhall.model.check import Check, Node
 from townhall.model.errors import Damaged
 from townhall.model.guard import Alarm
 from townhall.model.instance import ServiceKey, ServiceSettings
 from townhall.model.lease import LeaseKind
+from townhall.model.tie import Tie
 
 __all__ = ["FORMAT", "decode_commit", "dump_state", "encode_commit", "load_state"]
 
@@ -137,6 +139,7 @@ def dump_state(state: State) -> Iterator[bytes]:
             (b"T", list(state.tokens.values())),
             (b"P", list(state.policies.values())),
             (b"O", list(state.roles.values())),
+            (b"Y", list(state.ties.all if state.ties is not None else ())),
             (b"G", [item for guard in state.guards.values() for item in _guard_items(guard)]),
             (b"N", list(state.nodes.values())),
             (b"C", list(state.checks.values())),
@@ -305,6 +308,10 @@ def _load_policies(state: State, rows: list[Policy]) -> None:
     state.policies.update({policy.name: policy for policy in rows})
 
 
+def _load_ties(state: State, rows: tuple[Tie, ...]) -> None:
+    state.tie(Ties(rows))
+
+
 def _load_roles(state: State, rows: list[Role]) -> None:
     state.roles.update({role.name: role for role in rows})
 
@@ -347,6 +354,7 @@ _SECTIONS: dict[bytes, tuple[msgspec.msgpack.Decoder[Any], Callable[[State, Any]
     b"X": (msgspec.msgpack.Decoder(list[Session]), _load_sessions),
     b"T": (msgspec.msgpack.Decoder(list[Token]), _load_tokens),
     b"P": (msgspec.msgpack.Decoder(list[Policy]), _load_policies),
+    b"Y": (msgspec.msgpack.Decoder(tuple[Tie, ...]), _load_ties),
     b"O": (msgspec.msgpack.Decoder(list[Role]), _load_roles),
     b"G": (msgspec.msgpack.Decoder(list[_GuardItem]), _load_guards),
     b"N": (msgspec.msgpack.Decoder(list[Node]), _load_nodes),

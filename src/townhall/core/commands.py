@@ -12,11 +12,12 @@ from townhall.model.check import NO_DEFINITION, CheckDefinition, CheckStatus
 from townhall.model.instance import Instance, ServiceKey, ServiceSettings, Verdict
 from townhall.model.keys import KeyValue, Transaction
 from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
+from townhall.model.tie import Tie
 
 __all__ = [
     "BootstrapAccess", "CancelDrain", "ChangeGuard", "CloseSession", "Command", "CompactSpace", "DeleteCheck", "DeleteNode",
     "DeletePolicy", "DeleteRole", "DeleteService", "DeleteToken", "Deregister", "EndLease", "Expected", "GrantLease", "LapseLeases",
-    "LeaseGrant", "MarkReported", "OpenSession", "PatchInstance", "PutCheck", "PutNode", "PutPolicy", "PutRole", "PutService",
+    "LeaseGrant", "MarkReported", "OpenSession", "PatchInstance", "PutCheck", "PutLayouts", "PutNode", "PutPolicy", "PutRole", "PutService",
     "PutToken", "RangeResult", "RecoverLease", "Register", "Registration", "SetCheck", "SetConnection",
     "SetMaintenance", "SetOverride", "StartDrain", "Sweep", "TakeOverLeases", "Together", "Transact",
     "TransactResult",
@@ -371,12 +372,18 @@ class DeleteRole(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
+class PutLayouts(msgspec.Struct, frozen=True):
+    """Put these ties between keys and the catalogue in force, and no others."""
+
+    ties: tuple[Tie, ...]
+
+
 Command = (
     Register | Deregister | PatchInstance | SetOverride | SetMaintenance | StartDrain | CancelDrain | MarkReported
     | PutService | DeleteService | GrantLease | EndLease | LapseLeases | RecoverLease | SetConnection | Sweep
     | TakeOverLeases | OpenSession | CloseSession | Transact | CompactSpace | BootstrapAccess | PutToken | DeleteToken
     | PutPolicy | DeletePolicy | PutRole | DeleteRole | PutNode | DeleteNode | PutCheck | DeleteCheck | SetCheck
-    | ChangeGuard | Together
+    | ChangeGuard | Together | PutLayouts
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from townhall.core import (
     decide_guard,
     decide_keys,
     decide_leases,
+    decide_ties,
 )
 from townhall.core.access import enforced
 from townhall.core.decide_register import register
@@ -62,6 +63,7 @@ _TABLE: Mapping[type, Decide] = {
     commands.PutCheck: decide_checks.put_check,
     commands.DeleteCheck: decide_checks.delete_check,
     commands.SetCheck: decide_checks.set_check,
+    commands.PutLayouts: decide_ties.put_layouts,
     commands.Together: lambda state, command, context: decide_together(state, command, context, _TABLE),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from townhall.core import Context, Decision, Fact, commands, facts
+from townhall.core.decide_ties import guard_definition, standing_source
 from townhall.core.floor import Budget
 from townhall.core.state import DEFAULT_SETTINGS, State
 from townhall.model import limits
@@ -53,6 +54,10 @@ def deregister(state: State, command: commands.Deregister, context: Context) -> 
     """Remove an instance; a lease that was granted for it alone goes with it."""
     instance = _known(state, command.key, command.id)
     _fence(instance, incarnation=command.incarnation, claim=command.claim)
+    source = standing_source(state, command.key, command.id)
+    if source is not None:
+        # The instance is a key: it goes with it, and its lease is the key's writer's to end.
+        return Decision((facts.KeysWritten(source[0], (facts.KeyDeleted(source[1]),)),))
     decided: list[Fact] = [facts.Deregistered(command.key, command.id)]
     lease = state.leases.get(instance.lease) if instance.lease else None
     if lease is not None and lease.own and lease.attachment_count <= 1:
@@ -64,6 +69,7 @@ def patch_instance(state: State, command: commands.PatchInstance, context: Conte
     """Change parts of the definition within the incarnation."""
     before = _known(state, command.key, command.id)
     _fence(before, incarnation=command.incarnation)
+    guard_definition(state, command.key, command.id)
     tags = before.tags if command.tags is None else command.tags
     if len(tags) > limits.TAGS_COUNT_MAX:
         raise InvalidField("tags", f"{len(tags)} is more than {limits.TAGS_COUNT_MAX}")

@@ -16,6 +16,7 @@ from collections.abc import Hashable, Iterable
 
 from townhall.core import EVERYTHING, Context, Decision, Fact, Footprint, KeyRange, Shared, commands, facts
 from townhall.core.decide_leases import lease_ttl_ms, new_lease_id
+from townhall.core.decide_ties import guard_writes
 from townhall.core.facts_guard import AlarmSet
 from townhall.core.keyspace import Keyspace
 from townhall.core.state import Lease, Session, State
@@ -53,6 +54,8 @@ def transact(state: State, command: commands.Transact, context: Context) -> Deci
     writes, result, growth = evaluate(Ground(state, space, context.now_ms), transaction)
     if not writes:
         return Decision((), result)
+    if state.ties is not None:
+        guard_writes(state, space, writes, context)
     if growth > 0 and space.live_size + growth > context.rules.space_size_max:
         full = _full(space.name, context)
         if not command.alarm:

@@ -94,6 +94,8 @@ def lapse_leases(state: State, command: commands.LapseLeases, context: Context) 
         if lease is None or lease.epoch != epoch or lease.lapsed_at:
             continue
         if lease.kind is LeaseKind.KEYS:
+            # Exactly at its TTL, as keys promise. Instances that are keys go too, and count for those after them.
+            budget.take(instances_on(state, lease), anyway=True)
             decided.append(facts.LeaseEnded(lease_id, EndReason.EXPIRED))
         else:
             held = not budget.take(instances_on(state, lease))

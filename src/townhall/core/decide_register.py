@@ -8,6 +8,7 @@ from townhall.core import Context, Decision, Fact, facts
 from townhall.core.commands import Register, Registration
 from townhall.core.decide_checks import check_facts
 from townhall.core.decide_leases import lease_ttl_ms, new_lease_id
+from townhall.core.decide_ties import guard_definition
 from townhall.core.state import Lease, Service, State
 from townhall.model import limits
 from townhall.model.errors import Conflict, InvalidField, LeaseNotFound, OverLimit
@@ -28,6 +29,8 @@ def same_incarnation(claim: str, existing: Instance) -> bool:
 def register(state: State, command: Register, context: Context) -> Decision:
     """Decide a registration. Idempotent: what stands already is not journaled again."""
     _guard_definition(command)
+    if state.ties is not None:
+        guard_definition(state, command.key, command.id)
     service = state.services.get(command.key)
     existing = service.instances.get(command.id) if service is not None else None
     if existing is None:

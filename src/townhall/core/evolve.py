@@ -17,6 +17,7 @@ from townhall.core import (
     evolve_guard,
     evolve_keys,
     evolve_leases,
+    evolve_ties,
     facts,
 )
 from townhall.core.state import State
@@ -55,6 +56,7 @@ _TABLE: Mapping[type, Apply] = {
     facts.RolePut: evolve_access.role_put,
     facts.RoleDeleted: evolve_access.role_deleted,
     facts.GuardChanged: evolve_guard.guard_changed,
+    facts.LayoutsSet: evolve_ties.layouts_set,
     facts.NodePut: evolve_checks.node_put,
     facts.NodeDeleted: evolve_checks.node_deleted,
     facts.CheckPut: evolve_checks.check_put,
@@ -78,4 +80,6 @@ def evolve(state: State, commit: facts.Commit, changes: Changes | None = None) -
         changes.position = commit.position
     for fact in commit.facts:
         _TABLE[type(fact)](state, fact, changes)
+    if state.touched:
+        evolve_ties.project(state, changes)
     return changes

@@ -13,7 +13,15 @@ from townhall.core.state import Lease, Session, State
 from townhall.model.keys import KeyValue
 from townhall.model.lease import SessionBehavior
 
-__all__ = ["check_failed", "keys_written", "lease_ended", "session_closed", "session_opened", "space_compacted"]
+__all__ = [
+    "check_failed",
+    "keys_written",
+    "lease_ended",
+    "session_closed",
+    "session_opened",
+    "space_compacted",
+    "write",
+]
 
 
 def keys_written(state: State, fact: facts.KeysWritten, changes: Changes) -> None:
@@ -21,20 +29,27 @@ def keys_written(state: State, fact: facts.KeysWritten, changes: Changes) -> Non
     space = state.spaces.get(fact.space)
     if space is None:
         space = state.spaces[fact.space] = Keyspace(fact.space)
-    _write(state, space, fact.writes, changes)
+    write(state, space, fact.writes, changes)
 
 
-def _write(state: State, space: Keyspace, writes: Sequence[KeyPut | KeyDeleted], changes: Changes) -> None:
-    """Apply, and keep the leases' lists of keys in step."""
+def write(state: State, space: Keyspace, writes: Sequence[KeyPut | KeyDeleted], changes: Changes) -> None:
+    """Apply, and keep the leases' lists of keys and the instances that are keys in step."""
     name, touched = space.name, changes.keys
-    for event in space.apply(writes):
+    events = space.apply(writes)
+    for event in events:
         key, before, after = event.key, event.before, event.after
         touched.append((name, key))
         was = before.lease if before is not None else 0
         now = after.lease if after is not None else 0
         if was != now:
             _move(state, (name, key), was=was, now=now)
-    changes.revisions[name] = space.revision
+    revision = space.revision
+    if state.ties is not None:
+        from townhall.core.evolve_imports import keys_changed  # noqa: PLC0415 - it needs the catalogue, which needs this
+
+        keys_changed(state, name, events, changes)
+    # What follows from these writes may have written more, but their own revision is what their writer is told.
+    changes.revisions[name] = revision
 
 
 def _move(state: State, key: tuple[str, bytes], *, was: int, now: int) -> None:
@@ -110,9 +125,9 @@ def _release(state: State, space: Keyspace, session: Session, changes: Changes) 
     if session.lock_delay_ms:
         space.delay_locks(keys, until_ms=now_ms + session.lock_delay_ms, now_ms=now_ms)
     if session.behavior is SessionBehavior.DELETE:
-        _write(state, space, [KeyDeleted(key) for key in keys], changes)
+        write(state, space, [KeyDeleted(key) for key in keys], changes)
     else:
-        _write(state, space, [_released(kv) for kv in map(space.get, keys) if kv is not None], changes)
+        write(state, space, [_released(kv) for kv in map(space.get, keys) if kv is not None], changes)
 
 
 def _released(kv: KeyValue) -> KeyPut:
@@ -138,7 +153,7 @@ def lease_ended(state: State, lease: Lease, changes: Changes) -> None:
     for name, keys in _by_space(lease.keys or ()):
         space = state.spaces.get(name)
         if space is not None:
-            _write(state, space, [KeyDeleted(key) for _, key in keys], changes)
+            write(state, space, [KeyDeleted(key) for _, key in keys], changes)
     for session_id in sorted(lease.sessions or ()):
         session_closed(state, facts.SessionClosed(session_id), changes)
 

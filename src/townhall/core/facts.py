@@ -14,10 +14,11 @@ from townhall.model.access import Policy, Role, Token
 from townhall.model.check import Check, CheckStatus, Node
 from townhall.model.instance import Instance, ServiceKey, ServiceSettings, Verdict
 from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
+from townhall.model.tie import Tie
 
 __all__ = [
     "AccessEnabled", "CheckChanged", "CheckDeleted", "CheckPut", "Commit", "Deregistered", "DrainCancelled",
-    "DrainStarted", "Fact", "GuardChanged", "HoldReleased", "KeyDeleted", "KeyPut", "KeysWritten", "LeaseConnectionChanged",
+    "DrainStarted", "Fact", "GuardChanged", "HoldReleased", "KeyDeleted", "KeyPut", "KeysWritten", "LayoutsSet", "LeaseConnectionChanged",
     "LeaseEnded", "LeaseGranted", "LeaseLapsed", "LeaseRecovered", "LeasesTakenOver", "MaintenanceSet", "NodeDeleted",
     "NodePut", "OverrideSet", "PolicyDeleted", "PolicyPut", "Registered", "Reported", "RoleDeleted", "RolePut",
     "ServiceDeleted", "ServicePut", "SessionClosed", "SessionOpened", "SpaceCompacted", "TokenDeleted", "TokenPut",
@@ -282,12 +283,18 @@ class GuardChanged(msgspec.Struct, frozen=True, array_like=True, tag=50):
     change: GuardChange
 
 
+class LayoutsSet(msgspec.Struct, frozen=True, array_like=True, tag=60):
+    """These ties between keys and the catalogue are in force, and no others."""
+
+    ties: tuple[Tie, ...]
+
+
 Fact = (
     Registered | Deregistered | OverrideSet | MaintenanceSet | DrainStarted | DrainCancelled | Reported | ServicePut
     | ServiceDeleted | LeaseGranted | LeaseEnded | LeaseLapsed | LeaseRecovered | LeaseConnectionChanged | HoldReleased
     | LeasesTakenOver | KeysWritten | SpaceCompacted | SessionOpened | SessionClosed | AccessEnabled | TokenPut
     | TokenDeleted | PolicyPut | PolicyDeleted | RolePut | RoleDeleted | NodePut | NodeDeleted | CheckPut | CheckDeleted
-    | CheckChanged | GuardChanged
+    | CheckChanged | GuardChanged | LayoutsSet
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from townhall.core import EVERYTHING, Footprint, Shared, commands, decide_checks
 from townhall.core.commands import Register
 from townhall.core.decide_register import same_incarnation
 from townhall.core.state import State
+from townhall.core.tied_claims import with_ties
 from townhall.model.instance import ServiceKey
 
 __all__ = ["footprint", "within_together"]
@@ -23,7 +24,8 @@ _NOWHERE: Mapping[str, ServiceKey] = {}
 
 def footprint(command: commands.Command, state: State) -> Footprint:
     """The claims of a command; EVERYTHING when it must be decided alone."""
-    return _TABLE[type(command)](state, command)
+    claims = _TABLE[type(command)](state, command)
+    return claims if state.ties is None else with_ties(state, state.ties, claims)
 
 
 def _register(state: State, command: Register) -> Footprint:
@@ -122,7 +124,8 @@ def within_together(state: State, command: commands.Command) -> Footprint:
     decided alone, takes what is on it now; a check may go from an instance that is registered anew.
     """
     if isinstance(command, commands.DeleteNode):
-        return decide_checks.node_end_claims(state, command.name)
+        claims = decide_checks.node_end_claims(state, command.name)
+        return claims if state.ties is None else with_ties(state, state.ties, claims)
     claims = footprint(command, state)
     if isinstance(command, commands.DeleteCheck):
         return frozenset(claim for claim in claims if not isinstance(claim, Shared))
@@ -168,5 +171,6 @@ _TABLE: Mapping[type, Callable[[State, Any], Footprint]] = {
     commands.PutCheck: decide_checks.put_check_footprint,
     commands.DeleteCheck: decide_checks.check_footprint,
     commands.SetCheck: decide_checks.check_footprint,
+    commands.PutLayouts: _alone,
     commands.Together: _together,
 }

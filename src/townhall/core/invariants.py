@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from townhall.core.check_index import CheckIndex
+from townhall.core.decide_ties import standing_source
 from townhall.core.health import judge
 from townhall.core.state import Lease, Service, State
 from townhall.core.tally import Tally
+from townhall.core.ties import below, instance_of, same_definition, value_of
 from townhall.model import limits
 from townhall.model.check import CheckStatus
 from townhall.model.instance import Instance, ServiceKey
 from townhall.model.lease import LeaseKind
+from townhall.model.tie import Direction
 
 __all__ = ["check"]
 
@@ -42,6 +45,7 @@ def check(state: State) -> None:
     for name, space in state.spaces.items():
         assert space.name == name
         space.check()
+    _check_ties(state)
     assert state.secrets == {token.secret_hash: token.id for token in state.tokens.values()}
     assert all(token.id == token_id for token_id, token in state.tokens.items())
     assert all(policy.name == name for name, policy in state.policies.items())
@@ -122,7 +126,9 @@ def _check_lease(state: State, lease: Lease) -> None:
     assert lease.generation <= state.generation
     attached = lease.attached()
     assert lease.more is None or len(lease.more) > 1
-    assert not attached or lease.kind is LeaseKind.INSTANCE
+    if lease.kind is LeaseKind.KEYS:
+        for key, id_ in attached:
+            assert standing_source(state, key, id_) is not None, "an instance on a lease of keys is a key"
     assert lease.kind is LeaseKind.INSTANCE or not lease.silent
     held = 0
     for key, id_ in attached:
@@ -185,3 +191,27 @@ def _check_book(state: State) -> None:
         assert book.node_revisions[check.node] >= check.revision
     for index in ("by_node", "node_level", "by_instance", "instances", "overdue"):
         assert getattr(book, index) == getattr(again, index), index
+
+
+def _check_ties(state: State) -> None:
+    """Keys and catalogue say the same, both ways."""
+    ties = state.ties
+    if ties is None:
+        assert state.touched is None
+        return
+    assert not state.touched
+    for tie in ties.all:
+        space = state.spaces.get(tie.space)
+        kvs = space.range(*below(tie))[0] if space is not None else []
+        if tie.direction is Direction.IMPORT:
+            for wanted in filter(None, (instance_of(tie, kv) for kv in kvs)):
+                assert same_definition(wanted, state.services[wanted.key].instances[wanted.id]), wanted.id
+            continue
+        shown: dict[bytes, bytes] = {}
+        for key, service in state.services.items():
+            for instance in service.instances.values():
+                for found, name in ties.shown_as(key, instance.id):
+                    value = value_of(tie, instance) if found == tie else None
+                    if value is not None:
+                        shown[name] = value
+        assert {kv.key: kv.value for kv in kvs} == shown

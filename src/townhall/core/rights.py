@@ -198,5 +198,6 @@ RIGHTS: Mapping[type, Callable[[State, Any], Iterator[Need]]] = {
     commands.PutCheck: _put_check,
     commands.DeleteCheck: _check,
     commands.SetCheck: _check,
+    commands.PutLayouts: _operator,
     commands.Together: _together,
 }

@@ -30,6 +30,7 @@ from townhall.model.lease import LeaseKind, SessionBehavior
 if TYPE_CHECKING:
     from townhall.core.guard import Guard
     from townhall.core.keyspace import Keyspace
+    from townhall.core.ties import Ties
 
 __all__ = ["DEFAULT_SETTINGS", "Lease", "RemovedService", "Service", "Session", "State"]
 
@@ -197,7 +198,7 @@ class State:
     __slots__ = (
         "access_enabled", "book", "bound", "ephemeral", "folded", "generation", "guarded", "guards", "history", "instance_count", "interner", "leases", "listing_floor", "listings",
         "namespaces", "policies", "position", "removed", "removed_floor", "roles", "secrets", "services", "sessions", "sessions_revision", "silent", "spaces", "stamp",
-        "stamp_node", "time_ms", "tokens",
+        "stamp_node", "ties", "time_ms", "tokens", "touched",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -239,6 +240,11 @@ class State:
         """Nodes and checks, and what belongs to what."""
 
         self.spaces: dict[str, Keyspace] = {}
+
+        self.ties: Ties | None = None
+        """Which keys are instances and which show some; None when none do."""
+        self.touched: dict[tuple[ServiceKey, str], None] | None = None
+        """Instances changed in the commit that is being applied; None when no keys show instances."""
 
         self.access_enabled = False
         self.tokens: dict[str, Token] = {}
@@ -288,6 +294,11 @@ class State:
         # Wall milliseconds × 65536 + counter, never backwards; commits of one millisecond differ in the counter.
         self.stamp = max(self.stamp + 1, time_ms << 16)
         self.stamp_node = node
+
+    def tie(self, ties: Ties) -> None:
+        """Put ties in force. What they make of the keys that stand is the caller's to do."""
+        self.ties = ties if ties.all else None
+        self.touched = {} if ties.exports else None
 
     # --- changing shared things (see the head of this file) ---------------------------------------------------------
 
@@ -395,6 +406,8 @@ class State:
                 self.instance_count += 1
         if before is None or after is None or before.tags is not after.tags:
             service.tags_seen = None
+        if self.touched is not None:
+            self.touched[service.key, after.id if after is not None else before.id] = None  # type: ignore[union-attr]
         service.tally.replace(before, after)
         self.ephemeral.replace(
             before if before is not None and before.lease else None,

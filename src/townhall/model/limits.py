@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 # --- names and values of the catalogue ---------------------------------------------------------------------------
-
 NAMESPACE_SIZE_MAX: Final = 128
 """Nacos allows 128 for a namespace id; the others have shorter or none."""
 SERVICE_SIZE_MAX: Final = 255
@@ -39,7 +38,6 @@ WEIGHT_MAX: Final = 65_535.0
 """Nacos allows 10,000, Consul and DNS SRV 65,535."""
 
 # --- how much the registry holds -----------------------------------------------------------------------------------
-
 INSTANCES_COUNT_MAX: Final = 5_000_000
 """About 5 GB of memory at 1 KB an instance; beyond that a start takes longer than clients wait."""
 SERVICES_COUNT_MAX: Final = 1_000_000
@@ -55,7 +53,6 @@ INTERNED_COUNT_MAX: Final = 65_536
 """Texts, tag lists and dictionaries remembered for sharing, each; about 10 MB when full, and then it begins anew."""
 
 # --- leases --------------------------------------------------------------------------------------------------------
-
 LEASE_TTL_MIN_MS: Final = 1_000
 """A second survives an ordinary garbage collection pause of a client; etcd's minimum is 2 s, Consul's 10 s."""
 LEASE_TTL_DEV_MIN_MS: Final = 100
@@ -74,7 +71,6 @@ SWEEP_SCAN_MAX: Final = 20_000
 """Silent leases that one sweep looks at: about 10 ms, wherever a mass disappearance left more of them held."""
 
 # --- removal floor ---------------------------------------------------------------------------------------------------
-
 FLOOR_RATIO_DEFAULT: Final = 0.5
 """Below half of the known instances, silence is more likely ours or the network's than theirs (Eureka 0.85 of renewals)."""
 FLOOR_INSTANCES_MIN: Final = 3
@@ -88,7 +84,6 @@ FLOOR_HOLD_MAX_MS: Final = 1_800_000
 """The protection lets go: an instance silent for half an hour is not coming back by itself."""
 
 # --- callers' reports ------------------------------------------------------------------------------------------------
-
 REPORT_FAILURES_MIN: Final = 3
 """Failures within the window that make an instance SUSPECT; Envoy ejects after 5 in a row, per caller."""
 REPORT_WINDOW_MS: Final = 10_000
@@ -98,7 +93,6 @@ REPORTERS_TRACKED_MAX: Final = 10_000
 """Instances with fresh reports that the hub remembers; the oldest is forgotten first."""
 
 # --- checks and nodes ------------------------------------------------------------------------------------------------
-
 CHECKS_COUNT_MAX: Final = 1_000_000
 """About 1 KB each with a target and an output."""
 CHECKS_PER_INSTANCE_MAX: Final = 64
@@ -147,7 +141,6 @@ DIALBACKS_REMEMBERED_MAX: Final = 1_000
 """Instances that could not be reached, for ``status``."""
 
 # --- history, keys and transactions ------------------------------------------------------------------------------------
-
 SERVICE_LOG_COUNT_MAX: Final = 256
 """Changes of one service that a watcher may lag behind before it must list again; a list of the service is no larger."""
 REMOVED_SERVICES_REMEMBERED_MAX: Final = 10_000
@@ -180,9 +173,14 @@ SPACE_SIZE_DEFAULT_MAX: Final = 2_147_483_648
 """etcd's default quota of 2 GiB per space."""
 LOCK_WAITERS_MAX: Final = 10_000
 """Waiters in the queue of one lock."""
+LAYOUT_VALUE_SIZE_MAX: Final = 65_536
+"""A larger value is no instance: as much as all metadata of one may have."""
+LAYOUT_BRACKETS_MAX: Final = 256
+"""Brackets in a value that may be an instance: they bound its nesting, whatever calls the decoder."""
+TIES_COUNT_MAX: Final = 64
+"""Prefixes of keys tied to the catalogue; each is compared with every key written in its space."""
 
 # --- access ------------------------------------------------------------------------------------------------------------
-
 POLICY_RULES_MAX: Final = 1_000
 TOKEN_POLICIES_MAX: Final = 64
 TOKEN_ROLES_MAX: Final = 64
@@ -232,7 +230,6 @@ GATEWAY_OBJECT_SIZE_MAX: Final = 65_536
 """One object of a streaming body: what asks for a watch or a renewal is small."""
 
 # --- hub ---------------------------------------------------------------------------------------------------------------
-
 GROUP_COMMITS_MAX: Final = 1_024
 """Commands in one group commit: about 20 ms of deciding, evolving and answering, so that others keep their p99."""
 PENDING_COMMANDS_MAX: Final = 65_536
@@ -251,7 +248,6 @@ STALL_MIN_MS: Final = 250
 """A gap between two ticks of the hub that counts as our own stall and extends deadlines."""
 
 # --- engine ------------------------------------------------------------------------------------------------------------
-
 GROUP_SIZE_MAX: Final = 268_435_456
 """Blobs of one group commit together; a torn tail is searched no further, and one group is held in memory on replay."""
 SEGMENT_SIZE: Final = 33_554_432
@@ -266,7 +262,6 @@ BACKUP_ATTEMPTS_MAX: Final = 5
 """A backup starts over when the journal it reads was trimmed meanwhile; that happens at most once per snapshot."""
 
 # --- HTTP --------------------------------------------------------------------------------------------------------------
-
 HEADER_COUNT_MAX: Final = 100
 """Apache's limit; Python's http.client also stops at 100."""
 HEADER_SIZE_MAX: Final = 32_768
@@ -328,7 +323,6 @@ WATCH_SERVICES_MAX: Final = 10_000
 """Services in one watch stream."""
 
 # --- HTTP/2 and gRPC ---------------------------------------------------------------------------------------------------
-
 HTTP2_STREAMS_MAX: Final = 20_000
 """On one connection at once. etcd sets no limit and Go's watchers may open one each; as many as may be parked."""
 HTTP2_STREAM_WINDOW_SIZE: Final = 1_048_576
@@ -363,7 +357,6 @@ GRPC_MESSAGE_SIZE_MAX: Final = 1_572_864
 """One request message unless its method says otherwise: etcd's ``max-request-bytes`` of 1.5 MiB."""
 
 # --- filter expressions ------------------------------------------------------------------------------------------------
-
 FILTER_SIZE_MAX: Final = 4_096
 """Characters of one expression; a quarter of a request target, so it fits percent-encoded."""
 FILTER_TERMS_MAX: Final = 64
@@ -378,7 +371,6 @@ FILTER_WORK_MAX: Final = 1_000_000
 """Steps that the patterns of one request may take beyond cached look-ups: about 0.2 s, then it is refused."""
 
 # --- native protocol ----------------------------------------------------------------------------------------------------
-
 SESSION_LINE_SIZE_MAX: Final = 1_048_576
 """One line of a session stream: 10,000 lease ids are about 220 KB."""
 SESSION_LEASES_MAX: Final = 10_000
@@ -391,7 +383,6 @@ ANSWER_CACHED_SIZE_MAX: Final = 1_048_576
 """A larger answer is rendered anew each time rather than kept."""
 
 # --- DNS ---------------------------------------------------------------------------------------------------------------
-
 DNS_QUERY_SIZE_MAX: Final = 4_096
 """A query with every option has a few hundred bytes; a longer one is refused, and over TCP its connection closed."""
 DNS_QUERY_RECORDS_MAX: Final = 16
@@ -445,7 +436,6 @@ DNS_RATE_NETWORKS_MAX: Final = 65_536
 """Networks that answers are counted for within one second; when full, counting begins anew."""
 
 # --- SDK ---------------------------------------------------------------------------------------------------------------
-
 CLIENT_ANSWER_SIZE_MAX: Final = 268_435_456
 """An answer the SDK reads whole; 100,000 instances are about 60 MB."""
 CLIENT_BACKOFF_MIN_MS: Final = 100

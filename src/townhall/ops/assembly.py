@@ -27,6 +27,7 @@ from townhall.ops.extension import Backups, Extended
 from townhall.ops.faces import FACES
 from townhall.ops.metrics import dns_metrics, grpc_metrics, http_metrics, process_metrics
 from townhall.ops.probing import probe_options, start_probes
+from townhall.ops.ties import put_ties, ties_of
 from townhall.ops.version import version
 from townhall.serve.options import HttpOptions
 from townhall.serve.server import HttpServer
@@ -98,6 +99,9 @@ async def assemble(effective: Effective, data: Path | None, *, node: str) -> Ass
     built = Assembled(hub, certificates=certificates, backups=Backups(hub, data))
     try:
         await built.hub.start()
+        refused = await put_ties(hub, ties_of(settings.layouts))
+        if refused is not None:
+            raise CouldNotStart(f"--layouts-etcd-export: {refused}") from refused
         built.probes = start_probes(hub, probes)
         for name, where in effective.listeners.items():
             await _listen(built, settings, name, where)

@@ -20,6 +20,7 @@ from townhall.ops.faces import FACES
 from townhall.ops.listen import Endpoint, endpoint
 from townhall.ops.options import Setting, setting_of, settings_table
 from townhall.ops.settings import TOP_LEVEL, Settings
+from townhall.ops.ties import ties_of
 
 __all__ = ["BadConfig", "Effective", "load", "read_file"]
 
@@ -257,6 +258,10 @@ def _listeners(settings: Settings, sources: Mapping[str, Source], problems: list
 def _check_together(settings: Settings, problems: list[str]) -> None:
     if settings.lease.ttl_default_ms < settings.lease.ttl_min_ms:
         problems.append("lease.ttl_default_ms is below lease.ttl_min_ms")
+    try:
+        ties_of(settings.layouts)
+    except InvalidField as error:
+        problems.append(str(error))
     if not settings.tls.cert:
         problems.extend(
             f"tls.{name} is of no use without tls.cert" for name in ("key", "client_ca") if getattr(settings.tls, name)

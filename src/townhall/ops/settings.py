@@ -22,6 +22,7 @@ __all__ = [
     "Floor",
     "Http",
     "Journal",
+    "Layouts",
     "Lease",
     "Listen",
     "Log",
@@ -265,6 +266,25 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
     token_file: Annotated[str, about("File with the token whose rights all questions have.", metavar="FILE")] = ""
 
 
+class Layouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Keys that are instances, and instances that are shown as keys: see protocols/etcd-layouts.md."""
+
+    etcd_import: Annotated[
+        str,
+        about(
+            "Prefixes of etcd keys that are instances, each with its layout; empty for none.",
+            metavar="PREFIX[=LAYOUT][@[NAMESPACE/]GROUP],...",
+        ),
+    ] = "service/=naming"
+    etcd_export: Annotated[
+        str,
+        about(
+            "Prefixes of etcd keys that show the callable instances of a group; nobody else writes there.",
+            metavar="PREFIX[=LAYOUT][@[NAMESPACE/]GROUP],...",
+        ),
+    ] = ""
+
+
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
     """The journal on disk."""
 
@@ -291,4 +311,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     capacity: Capacity = Capacity()
     http: Http = Http()
     names: Names = Names()
+    layouts: Layouts = Layouts()
     journal: Journal = Journal()

@@ -21,6 +21,7 @@ from townhall.model.errors import Damaged
 from townhall.model.instance import CLEAR, Evidence, Instance, ServiceKey, ServiceSettings, Verdict
 from townhall.model.keys import Put, Transaction
 from townhall.model.lease import EndReason, LeaseKind, SessionBehavior
+from townhall.model.tie import Direction, Tie
 
 INSTANCE = Instance(
     key=WEB, id="a", address="127.0.0.1", ports={"admin": 81}, tags=("v1",), metadata={"k": "v"}, lease=7
@@ -63,6 +64,7 @@ ONE_OF_EACH = (
     facts.CheckDeleted("n", "c"),
     facts.CheckChanged("n", "c", CheckStatus.WARNING, "slow"),
     facts.GuardChanged("etcd", GuardSwitched(True)),
+    facts.LayoutsSet((Tie("etcd", b"service/", "naming", Direction.IMPORT),)),
 )
 
 

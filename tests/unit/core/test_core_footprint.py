@@ -10,14 +10,16 @@ from core_world import WEB, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from townhall.core import EVERYTHING, Decision, Rules, Shared, commands
+from townhall.core import EVERYTHING, Decision, KeyRange, Rules, Shared, commands
 from townhall.core.claims import Claims
 from townhall.core.footprint import _TABLE, footprint
 from townhall.core.state import State
+from townhall.model.check import CheckStatus
 from townhall.model.errors import TownhallError
 from townhall.model.instance import ServiceKey, ServiceSettings, Verdict
-from townhall.model.keys import Delete, Get, Put, Transaction
+from townhall.model.keys import Compare, CompareTarget, Delete, Get, Put, Relation, Transaction
 from townhall.model.lease import LeaseKind
+from townhall.model.tie import Direction, Tie
 
 DB = ServiceKey("default", "default", "db")
 
@@ -134,9 +136,147 @@ def run(world: World, command: Any) -> None:
         world.commit(decision.facts)
 
 
+TIES = (
+    Tie("etcd", b"service/", "naming", Direction.IMPORT),
+    Tie("etcd", b"all/", "naming", Direction.EXPORT),
+    Tie("etcd", b"go/", "go-zero", Direction.EXPORT),
+)
+instances_as_keys = st.builds(
+    Put,
+    key=st.sampled_from((b"service/web/a", b"service/web/b", b"service/db/a")),
+    value=st.sampled_from((b'{"Addr":"127.0.0.1:1"}', b'{"Addr":"127.0.0.1:2"}', b"no instance")),
+    lease=st.sampled_from((0, 0, 1, 2, 1001)),
+)
+shown_keys = st.sampled_from((b"all/web/a", b"all/web/b", b"all/db/a", b"go/web/a", b"all/web/etcd:service%2Fweb%2Fa"))
+seen = st.builds(
+    Compare,
+    key=shown_keys,
+    target=st.just(CompareTarget.VERSION),
+    relation=st.sampled_from((Relation.EQUAL, Relation.GREATER)),
+    value=st.integers(0, 2),
+)
+all_seen = st.just(Compare(b"all/", CompareTarget.VERSION, Relation.GREATER, 0, b"all0"))
+nodes = st.sampled_from(("m", "n"))
+statuses = st.sampled_from((CheckStatus.PASSING, CheckStatus.CRITICAL))
+some_tied_commands = st.one_of(
+    some_commands,
+    st.builds(
+        commands.Register,
+        key=keys,
+        id=ids,
+        address=st.just("127.0.0.1"),
+        port=st.sampled_from((80, 81)),
+        node=st.sampled_from(("", "m")),
+        lease=leases,
+    ),
+    st.builds(
+        commands.Transact,
+        space=st.just("etcd"),
+        transaction=st.builds(Transaction, success=st.tuples(instances_as_keys)),
+    ),
+    st.builds(
+        commands.Transact,
+        space=st.just("etcd"),
+        transaction=st.builds(
+            Transaction,
+            compares=st.tuples(st.one_of(seen, all_seen)),
+            success=st.just((Put(b"mark", b"yes"),)),
+            failure=st.one_of(
+                st.just((Delete(b"service/", b"service0"),)),
+                st.builds(Delete, key=shown_keys).map(lambda delete: (delete,)),
+            ),
+        ),
+    ),
+    st.builds(commands.Deregister, key=keys, id=st.just("etcd:service/web/a")),
+    st.builds(commands.Register, key=keys, id=st.just("etcd:service/web/a"), address=st.just("127.0.0.1")),
+    st.builds(commands.SetMaintenance, key=keys, id=st.just("etcd:service/web/a"), reason=st.sampled_from((None, "x"))),
+    st.builds(commands.PutNode, name=nodes, address=st.just("127.0.0.1")),
+    st.builds(commands.PutCheck, node=nodes, id=st.just("c"), status=statuses),
+    st.builds(commands.PutCheck, node=nodes, id=st.just("d"), status=statuses, key=keys, instance=ids),
+    st.builds(commands.SetCheck, node=nodes, id=st.sampled_from(("c", "d")), status=statuses),
+    st.builds(commands.DeleteCheck, node=nodes, id=st.sampled_from(("c", "d"))),
+    st.builds(commands.DeleteNode, name=nodes),
+)
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(some_commands, max_size=14), st.lists(some_commands, min_size=2, max_size=8))
 def test_side_by_side_as_in_turn(before, group):
+    side_by_side_as_in_turn(before, group)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(some_tied_commands, max_size=14), st.lists(some_tied_commands, min_size=2, max_size=8))
+def test_side_by_side_as_in_turn_while_keys_are_tied(before, group):
+    side_by_side_as_in_turn([commands.PutLayouts(TIES), *before], group)
+
+
+STANDING = (
+    commands.PutLayouts(TIES),
+    commands.GrantLease(id=1),
+    commands.GrantLease(id=2, kind=LeaseKind.KEYS),
+    commands.PutNode(name="m"),
+    commands.Register(key=WEB, id="a", address="127.0.0.1", port=80, lease=1),
+    commands.Register(key=WEB, id="b", address="127.0.0.1", port=80, node="m"),
+    commands.Transact(
+        space="etcd",
+        transaction=Transaction(success=(Put(b"service/web/a", b'{"Addr":"127.0.0.1:1"}', lease=2),)),
+    ),
+    commands.SetConnection(leases=(1,), up=False),
+    commands.PutCheck(node="m", id="c", status=CheckStatus.CRITICAL),
+)
+of_the_standing = st.one_of(
+    st.builds(commands.Register, key=st.just(WEB), id=ids, address=st.just("127.0.0.1"), port=st.just(81)),
+    st.builds(commands.Deregister, key=st.just(WEB), id=st.sampled_from(("a", "b", "etcd:service/web/a"))),
+    st.builds(commands.SetMaintenance, key=st.just(WEB), id=st.sampled_from(("a", "b")), reason=st.just("x")),
+    st.builds(commands.RecoverLease, id=st.just(1)),
+    st.builds(commands.SetConnection, leases=st.just((1,)), up=st.just(True)),
+    st.builds(commands.EndLease, id=st.sampled_from((1, 2))),
+    st.builds(commands.SetCheck, node=st.just("m"), id=st.just("c"), status=statuses),
+    st.builds(commands.DeleteCheck, node=st.just("m"), id=st.just("c")),
+    st.builds(commands.PutCheck, node=st.just("m"), id=st.just("d"), status=statuses),
+    st.builds(commands.PutCheck, node=nodes, id=st.just("e"), status=statuses, key=st.just(WEB), instance=ids),
+    st.builds(
+        commands.Transact,
+        space=st.just("etcd"),
+        transaction=st.builds(Transaction, success=st.tuples(instances_as_keys)),
+    ),
+)
+looks = st.builds(
+    commands.Transact,
+    space=st.just("etcd"),
+    transaction=st.builds(Transaction, compares=st.tuples(seen), success=st.just((Put(b"mark", b"yes"),))),
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(of_the_standing, max_size=1), of_the_standing, looks)
+def test_who_looks_at_a_shown_key_sees_it_before_or_after(more, change, look):
+    side_by_side_as_in_turn([*STANDING, *more], [change, look])
+
+
+def test_deregistering_a_key_and_writing_it_are_one_after_the_other():
+    gone = commands.Deregister(key=WEB, id="etcd:service/web/a")
+    absent = Compare(b"service/web/a", CompareTarget.VERSION, Relation.EQUAL, 0)
+    look = commands.Transact(
+        space="etcd", transaction=Transaction(compares=(absent,), success=(Put(b"mark", b"gone"),))
+    )
+    side_by_side_as_in_turn(STANDING, [gone, look])
+    put = commands.Transact(space="etcd", transaction=Transaction(success=(Put(b"service/web/a", b""),)))
+    side_by_side_as_in_turn(STANDING, [put, commands.Register(key=WEB, id="etcd:service/web/a", address="127.0.0.1")])
+
+
+def test_a_registration_claims_the_keys_that_show_it():
+    world = World()
+    world.run(commands.PutLayouts(TIES))
+    register = commands.Register(key=WEB, id="a", address="127.0.0.1")
+    assert {KeyRange("etcd", b"all/web/a"), KeyRange("etcd", b"go/web/a")} <= footprint(register, world.state)
+    put = commands.Transact(space="etcd", transaction=Transaction(success=(Put(b"service/web/a", b""),)))
+    shown = KeyRange("etcd", b"all/web/etcd:service%2Fweb%2Fa")
+    assert {(WEB, "etcd:service/web/a"), shown} <= footprint(put, world.state)
+
+
+def side_by_side_as_in_turn(before, group):
     rules = Rules(floor_instances_min=2, registry_floor_instances_min=3)
     side, turn = World(rules), World(rules)
     for command in before:
