@@ -351,6 +351,8 @@ HTTP2_PING_TIMEOUT_MS: Final = 20_000
 """Then it has so long to say anything (etcd's and gRPC's keep-alive timeout)."""
 HTTP2_HEAD_MEMO_COUNT_MAX: Final = 8_192
 """Header blocks whose reading is remembered, in each of two generations; about 2 KB each."""
+HTTP2_FIELD_MEMO_COUNT_MAX: Final = 16_384
+"""The same for single fields, of clients that change one with each request; about 300 bytes each."""
 HTTP2_HEAD_MEMO_SIZE_MAX: Final = 1_024
 """Longer header blocks are read anew each time."""
 GRPC_MESSAGE_SIZE_MAX: Final = 1_572_864

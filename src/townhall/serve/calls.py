@@ -16,7 +16,7 @@ from townhall.face.grpc import Call, Code, GrpcFace, Kind
 from townhall.hub import Done, Hub
 from townhall.model.access import Actor
 from townhall.model.errors import OverLimit, TownhallError
-from townhall.model.limits import GZIP_SIZE_MIN, HTTP2_WRITE_BUFFER_SIZE_MAX, TIMER_TICK_MS
+from townhall.model.limits import GZIP_SIZE_MIN, HTTP2_PING_AFTER_MS, HTTP2_WRITE_BUFFER_SIZE_MAX, TIMER_TICK_MS
 from townhall.serve.call_streams import DuplexCall, StreamCall
 from townhall.serve.call_waiting import ParkCall, SubmitCall
 from townhall.serve.counters import GrpcCounters
@@ -31,13 +31,14 @@ from townhall.wire.grpc import (
     OK_TRAILERS,
     GrpcFault,
     compress,
-    prefixed,
+    prefix_of,
     refusal_block,
     timeout_ms,
     trailers,
 )
 from townhall.wire.http2 import Http2Limits
-from townhall.wire.http2.heads import Head, Memory
+from townhall.wire.http2.heads import Head
+from townhall.wire.http2.memory import Memory
 
 if TYPE_CHECKING:
     from townhall.serve.http2 import Http2Peer
@@ -74,10 +75,14 @@ class CallDriver:
         self.stopping = False
         self._certified_space: str = getattr(face, "certified_space", "")
         """See ``face.grpc.Certified``."""
+        self.ping_due = 0
+        """The tick at which a connection that falls silent now has been so for long."""
+        self.tick(0)
 
     def tick(self, elapsed_ms: float) -> None:
         """Time has passed; called every ``TIMER_TICK_MS``, or later when the loop is busy."""
         self.wheel.advance(elapsed_ms)
+        self.ping_due = self.wheel.tick + self.wheel.ticks(HTTP2_PING_AFTER_MS)
 
     # --- calls
 
@@ -93,10 +98,6 @@ class CallDriver:
         if plan.fixed is not None:
             self.counters.answered(Code.UNIMPLEMENTED)
             peer.outbox.begin(exchange, plan.fixed)
-            return None
-        if plan.http is not None:
-            self.counters.malformed += 1
-            peer.plain(exchange, plan.http)
             return None
         if peer.outbox.unsent > self.options.http2.unsent_size_max:
             over = OverLimit("too many answers wait to be read on this connection", advice="read them first")
@@ -116,7 +117,10 @@ class CallDriver:
             if call is None:
                 call = Call(plan.path, plan.metadata, message, peer.name, Actor(), self.hub.live, peer.certificate)
             verb = self.refusal(error, call)
-        self.carry_out(peer, exchange, plan, call, verb)
+        if type(verb) is Reply:
+            self.respond(peer, exchange, plan, verb)
+        else:
+            self.carry_out(peer, exchange, plan, call, verb)
 
     def carry_out(self, peer: Http2Peer, exchange: Exchange, plan: CallPlan, call: Call, verb: Verb) -> None:
         """Do what a handler or a render returned."""
@@ -145,14 +149,18 @@ class CallDriver:
         if exchange.finished:
             self.counters.dropped += 1
             return
+        head, data, end = OK_HEAD, reply.body, OK_TRAILERS
+        try:
+            if plan.gzip and len(data) >= GZIP_SIZE_MIN:
+                head, data = GZIP_HEAD, compress(data)
+            prefix = prefix_of(head is GZIP_HEAD, len(data))
+            if reply.headers:
+                end = trailers(0, "", reply.headers)
+            peer.outbox.answer(exchange, head, prefix, data, end)
+        except Exception as error:
+            self.refuse(peer, exchange, self.refusal(error, None))
+            return
         self.counters.succeeded += 1
-        head, data = OK_HEAD, reply.body
-        if plan.gzip and len(data) >= GZIP_SIZE_MIN:
-            head, data = GZIP_HEAD, prefixed(compress(data), compressed=True)
-        else:
-            data = prefixed(data)
-        end = trailers(0, "", reply.headers) if reply.headers else OK_TRAILERS
-        peer.outbox.answer(exchange, head, data, end)
         peer.say()
 
     def refuse(self, peer: Http2Peer, exchange: Exchange, reply: Reply) -> None:

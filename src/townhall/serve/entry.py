@@ -57,6 +57,9 @@ class Entry(Timed, asyncio.Protocol):
                 self._held = data
                 return
             self._hand_over(Http2Peer(self._calls), data)
+        elif b"\n" in data and b" HTTP/1." not in data[: data.index(b"\n")]:
+            # It is neither, and HTTP/2 has a word for that which its clients understand.
+            self._hand_over(Http2Peer(self._calls), data)
         elif self._http is not None:
             self._hand_over(Connection(self._http), data)
         elif self._transport is not None:

@@ -46,7 +46,7 @@ class HttpAnswer:
 class CallPlan:
     """One head, understood."""
 
-    __slots__ = ("fixed", "gzip", "handler", "http", "kind", "metadata", "path", "secret", "size_max")
+    __slots__ = ("fixed", "gzip", "handler", "http", "kind", "metadata", "path", "secret", "size_max", "usual")
 
     def __init__(self) -> None:
         self.path = ""
@@ -62,6 +62,8 @@ class CallPlan:
         """The answer, when no handler is needed: no such method."""
         self.http: HttpAnswer | None = None
         """The answer to what is no gRPC."""
+        self.usual = False
+        """A handler is called when one message has come."""
 
 
 class CallPlans:
@@ -100,6 +102,7 @@ class CallPlans:
         else:
             plan.kind, plan.handler = method.kind, method.handler
             plan.size_max = method.message_size_max or GRPC_MESSAGE_SIZE_MAX
+            plan.usual = plan.kind != Kind.DUPLEX
             plan.gzip = encoding == b"gzip"
             plan.secret = self._face.credentials(plan.metadata)
         return plan

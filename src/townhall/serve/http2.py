@@ -13,7 +13,6 @@ from typing import Final, cast
 from townhall.face.grpc import Code, Kind
 from townhall.model.limits import (
     HTTP2_HELD_SIZE_MAX,
-    HTTP2_PING_AFTER_MS,
     HTTP2_PING_TIMEOUT_MS,
     READ_AHEAD_SIZE_MAX,
     STREAM_STALL_TIMEOUT_MS,
@@ -112,9 +111,10 @@ class Http2Peer(Timed, asyncio.Protocol):
         self._wire.feed(data)
         if not self._going and not self.blocked:
             self._read()
-        if self._wire.greeted and not self._leaving and not self._closing:
+        if self._wire.greeted and not self._leaving:
+            # Moving it forward is one assignment, see ``wheel``; what was armed before its first SETTINGS is earlier.
             self._pinged = False
-            driver.wheel.arm(self, HTTP2_PING_AFTER_MS)
+            self.due = driver.ping_due
 
     def eof_received(self) -> bool:
         # A client that says no more cannot open windows either: whatever waits could not be sent.
@@ -150,6 +150,11 @@ class Http2Peer(Timed, asyncio.Protocol):
     def request(self, stream: Stream, head: Head, varying: bytes, ended: bool) -> None:
         """See ``wire.http2``."""
         driver = self.driver
+        known = head.plan
+        if type(known) is CallPlan and known.usual and not varying and not ended and not self.outbox.unsent:
+            # The shortest path: its message is to come.
+            stream.owner = known
+            return
         if varying:
             try:
                 stream.due = driver.due(varying)
@@ -159,6 +164,14 @@ class Http2Peer(Timed, asyncio.Protocol):
         plan = driver.begin(self, stream, head)
         if plan is None:
             return
+        if plan.http is not None:
+            # Not before the request is over: only then is it known to be well formed.
+            stream.owner = plan.http
+            if ended:
+                self._plain(stream, plan.http)
+            return
+        if not self._wire.settled:
+            self._wire.settle()
         if plan.kind == Kind.DUPLEX:
             driver.execute(self, stream, plan, b"")
             if ended and isinstance(stream.owner, CallRun):
@@ -171,7 +184,7 @@ class Http2Peer(Timed, asyncio.Protocol):
     def data(self, stream: Stream, data: bytes, ended: bool) -> None:
         """See ``wire.http2``."""
         owner = stream.owner
-        if isinstance(owner, CallPlan):
+        if type(owner) is CallPlan:
             # The shortest path: the whole request in one frame.
             if ended and data[:1] == b"\0" and len(data) - 5 == int.from_bytes(data[1:5], "big") <= owner.size_max:
                 stream.owner = None
@@ -183,6 +196,8 @@ class Http2Peer(Timed, asyncio.Protocol):
             self._gather(stream, owner, data, ended)
         elif isinstance(owner, CallRun):
             owner.received(data, ended)
+        elif ended and isinstance(owner, HttpAnswer):
+            self._plain(stream, owner)
         if self.held > HTTP2_HELD_SIZE_MAX and not stream.finished:
             self._over_limit(stream)
 
@@ -204,13 +219,6 @@ class Http2Peer(Timed, asyncio.Protocol):
         if not self._running and not self._said:
             self._said = True
             self.driver.loop.call_soon(self._flush)
-
-    def plain(self, stream: Stream, answer: HttpAnswer) -> None:
-        """A plain HTTP answer."""
-        self.outbox.begin(stream, answer.head)
-        self.outbox.send(stream, answer.body)
-        self.outbox.end(stream, frames.END)
-        self.say()
 
     def resume(self, stream: Stream) -> None:
         """What came on a paused stream has been dealt with."""
@@ -338,6 +346,13 @@ class Http2Peer(Timed, asyncio.Protocol):
         if ended and incoming.message is not None:
             self._release(stream)
             driver.execute(self, stream, incoming.plan, incoming.message)
+
+    def _plain(self, stream: Stream, answer: HttpAnswer) -> None:
+        stream.owner = None
+        self.driver.counters.malformed += 1
+        self.outbox.begin(stream, answer.head)
+        self.outbox.send(stream, answer.body)
+        self.outbox.end(stream, frames.END)
 
     def _release(self, stream: Stream) -> None:
         """Whoever had the stream has it no longer."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import zlib
 from typing import Final
 
@@ -13,7 +14,7 @@ from townhall.model.errors import Malformed
 from townhall.wire.http2.frames import Block, block
 
 __all__ = [
-    "GZIP_HEAD", "OK_HEAD", "OK_TRAILERS", "Deframer", "GrpcFault", "compress", "decompress", "percent_encoded", "prefixed", "refusal_block",
+    "GZIP_HEAD", "OK_HEAD", "OK_TRAILERS", "Deframer", "GrpcFault", "compress", "decompress", "percent_encoded", "prefix_of", "prefixed", "refusal_block",
     "timeout_ms", "trailers",
 ]  # fmt: skip
 
@@ -126,9 +127,13 @@ def too_large(size: int, size_max: int) -> GrpcFault:
     return GrpcFault(RESOURCE_EXHAUSTED, f"grpc: received message larger than max ({size} vs. {size_max})")
 
 
+prefix_of = struct.Struct(">?I").pack
+"""What stands before a message: whether it is compressed, and its size."""
+
+
 def prefixed(message: bytes, *, compressed: bool = False) -> bytes:
     """A message with its prefix."""
-    return (b"\1" if compressed else b"\0") + len(message).to_bytes(4, "big") + message
+    return prefix_of(compressed, len(message)) + message
 
 
 def compress(message: bytes) -> bytes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hpack
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from townhall.wire import grpc
 
 
 @given(st.lists(st.binary(max_size=40), max_size=6), st.integers(1, 7), st.booleans())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_messages_however_they_are_cut(messages: list[bytes], step: int, gzip: bool) -> None:
     data = b"".join(
         grpc.prefixed(grpc.compress(m), compressed=True) if gzip and i % 2 else grpc.prefixed(m)
@@ -90,6 +91,7 @@ def test_timeouts_that_are_none(text: bytes) -> None:
 
 
 @given(st.text(max_size=200))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_status_texts_are_escaped(text: str) -> None:
     from urllib.parse import unquote
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_wire_http2_connection import Sink
 
@@ -35,7 +35,7 @@ def data_of(said: bytes) -> dict[int, bytes]:
     st.lists(st.tuples(st.integers(-1, 3), st.integers(1, 30_000)), max_size=30),
     st.integers(0, 40_000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_everything_arrives_once_and_in_order(
     answers: list[tuple[int, int]], updates: list[tuple[int, int]], window: int
 ) -> None:
@@ -79,8 +79,8 @@ def test_a_large_answer_does_not_keep_small_ones_waiting() -> None:
     outbox = Outbox(Sink(), 10**9)
     outbox.window = 0
     large, small = opened(outbox, 1, 10**6), opened(outbox, 3, 10**6)
-    outbox.answer(large, OK_HEAD, b"l" * 500_000, OK_TRAILERS)
-    outbox.answer(small, OK_HEAD, b"s" * 100, OK_TRAILERS)
+    outbox.answer(large, OK_HEAD, b"", b"l" * 500_000, OK_TRAILERS)
+    outbox.answer(small, OK_HEAD, b"", b"s" * 100, OK_TRAILERS)
     outbox.opened(None, 20_000)
     assert small.finished
     assert not large.finished
@@ -90,7 +90,7 @@ def test_the_socket_sets_the_pace() -> None:
     outbox = Outbox(Sink(), 30_000)
     outbox.window = 10**6
     stream = opened(outbox, 1, 10**6)
-    outbox.answer(stream, OK_HEAD, b"x" * 100_000, OK_TRAILERS)
+    outbox.answer(stream, OK_HEAD, b"", b"x" * 100_000, OK_TRAILERS)
     assert len(data_of(outbox.take())[1]) == 30_000
     for _ in range(3):
         outbox.room = 30_000
@@ -135,13 +135,13 @@ def test_waiting_streams_are_counted_once_and_forgotten_with_their_stream() -> N
     outbox.send(stream, b"late")
     outbox.end(stream, OK_TRAILERS)
     outbox.begin(stream, OK_HEAD)
-    outbox.answer(stream, OK_HEAD, b"", OK_TRAILERS)
+    outbox.answer(stream, OK_HEAD, b"", b"", OK_TRAILERS)
     assert [frames.head_of(part)[2] for part in outbox.out] == [frames.HEADERS, frames.RST_STREAM]
 
 
 def test_an_answer_before_the_end_of_the_request_ends_both() -> None:
     outbox = Outbox(Sink(), 10**9)
     stream = opened(outbox, 1, 100, ended=False)
-    outbox.answer(stream, OK_HEAD, b"x", OK_TRAILERS)
+    outbox.answer(stream, OK_HEAD, b"", b"x", OK_TRAILERS)
     assert outbox.out[-1] == frames.reset(1, ErrorCode.NO_ERROR)
     assert list(outbox.dropped) == [1]

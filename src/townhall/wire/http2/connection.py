@@ -15,14 +15,16 @@ from townhall.model.limits import HTTP2_CONTINUATIONS_MAX, HTTP2_FRAMES_PER_TURN
 from townhall.wire.http2 import PREFACE, ErrorCode, Fault, Http2Limits, Sink
 from townhall.wire.http2 import frames as f
 from townhall.wire.http2.guard import Guard
-from townhall.wire.http2.heads import HeadReader, Memory
+from townhall.wire.http2.memory import HeadReader, Memory
 from townhall.wire.http2.outbox import Outbox, Stream
-from townhall.wire.http2.settings import Settings, greeting
+from townhall.wire.http2.settings import NO_TABLE, Settings, greeting
 
 __all__ = ["Connection"]
 
 _HEAD_SIZE: Final = 9
 _STREAM_BITS: Final = 2**31 - 1
+_NOISE_SIZE: Final = 64
+"""Bytes of bodies that earn as much as a frame that asks for nothing costs."""
 _OPENING_SIZE_MIN: Final = 1_024
 """A WINDOW_UPDATE of less is noise."""
 _number_of = struct.Struct(">I").unpack_from
@@ -32,8 +34,8 @@ class Connection:
     """The server's end. ``outbox`` is what it says."""
 
     __slots__ = (
-        "_greeted", "_half", "_handlers", "_held", "_limits", "_open_block", "_peer", "_reader", "_sink",
-        "_stream_half", "_unacked", "_window", "guard", "last", "leaving", "outbox", "over", "streams",
+        "_acknowledged", "_greeted", "_half", "_handlers", "_held", "_limits", "_open_block", "_peer", "_reader", "_sink",
+        "_stream_half", "_taken", "_unacked", "_usual", "guard", "last", "leaving", "outbox", "over", "settled", "streams",
     )  # fmt: skip
 
     def __init__(self, limits: Http2Limits, memory: Memory, sink: Sink, room: int) -> None:
@@ -43,11 +45,14 @@ class Connection:
         self._peer = Settings()
         self._held = b""
         self._greeted = False
+        self._usual = False
+        """Any frame may come: it is greeted, and no header block is open."""
         self._open_block: _OpenBlock | None = None
         """HEADERS without END_HEADERS: nothing but CONTINUATION may follow."""
-        self._window = limits.connection_window_size
-        """What the peer may still send."""
         self._unacked = 0
+        """Bytes received since the connection's window was opened last."""
+        self._taken = 0
+        """Bytes received before that."""
         self._half = limits.connection_window_size // 2
         self._stream_half = limits.stream_window_size // 2
         self.guard = Guard(limits.noise_max)
@@ -60,6 +65,10 @@ class Connection:
         """GOAWAY has been said: streams that the peer opens now are refused."""
         self.over = False
         """Nothing more is read."""
+        self.settled = False
+        """It has been asked to use no table."""
+        self._acknowledged = 0
+        """SETTINGS of ours that the peer has read."""
         self._handlers: tuple[Callable[[int, int, bytes], None], ...] = (
             self._data, self._headers, self._priority, self._reset, self._settings, self._push, self._ping, self._goaway,
             self._window_update, self._continuation,
@@ -107,76 +116,86 @@ class Connection:
             at = _preface_end(held)
             if not at:
                 return 0, False
-        head_of = f.head_of
+        head_of, handlers = f.head_of, self._handlers
         while end - at >= _HEAD_SIZE:
-            high, low, kind, flags, stream = head_of(held, at)
-            size = high << 8 | low
-            if size > f.FRAME_SIZE_MIN:
-                raise Fault(ErrorCode.FRAME_SIZE_ERROR, "a frame over the size that was agreed on")
+            high, low, kind, flags, number = head_of(held, at)
             start = at + _HEAD_SIZE
-            if start + size > end:
+            stop = start + (high << 8 | low)
+            if stop - start > f.FRAME_SIZE_MIN:
+                raise Fault(ErrorCode.FRAME_SIZE_ERROR, "a frame over the size that was agreed on")
+            if stop > end:
                 break
             if not budget:
                 return at, True
             budget -= 1
-            at = start + size
-            self._frame(kind, flags, stream & _STREAM_BITS, held[start:at])
+            at = stop
+            try:
+                if kind <= f.HEADERS and self._usual:
+                    # The two that make up nearly all.
+                    handlers[kind](flags, number & _STREAM_BITS, held[start:stop])
+                else:
+                    self._unusual(kind, flags, number & _STREAM_BITS, held[start:stop])
+            except Fault as fault:
+                if not fault.stream:
+                    raise
+                self._end_stream(fault)
             if self.over:
                 break
         # Until the first frame is whole, the preface is kept before it.
         return at if self._greeted else 0, False
 
-    def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+    def _unusual(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         if self._open_block is not None and kind != f.CONTINUATION:
             raise Fault(ErrorCode.PROTOCOL_ERROR, "a header block that is interrupted")
         if not self._greeted:
             # RFC 9113 §3.4: the preface ends with a SETTINGS frame.
             if kind != f.SETTINGS or flags & f.ACK:
                 raise Fault(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
-            self._greeted = True
-        if kind >= len(self._handlers):
+            self._greeted = self._usual = True
+        if kind < len(self._handlers):
+            self._handlers[kind](flags, number, payload)
+        else:
             # RFC 9113 §5.5: unknown types are passed over.
-            self.guard.spend()
-            return
-        try:
-            self._handlers[kind](flags, stream, payload)
-        except Fault as fault:
-            if not fault.stream:
-                raise
-            self._end_stream(fault)
+            self._spend()
+
+    def _spend(self, cost: int = 1) -> None:
+        """Pay for a frame that asks for nothing; requests and bytes of bodies earn."""
+        self.guard.spend(cost, self.last // 2 + self._taken // _NOISE_SIZE)
 
     # --- frames
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
         size = len(payload)
-        self._window -= size
-        if self._window < 0:
-            raise Fault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window")
         self._unacked += size
         if self._unacked >= self._half:
-            self.outbox.out.append(f.window_update(0, self._unacked))
-            self._window += self._unacked
-            self._unacked = 0
+            self._replenish()
         stream = self.streams.get(number)
         if stream is None or stream.ended:
             self._late(number, flags)
             return
         if flags & f.PADDED:
             payload = _unpadded(payload)
-        ended = bool(flags & f.END_STREAM)
-        stream.unacked += size
-        if ended:
+        if stream.expected >= 0:
+            self._count_down(stream, len(payload), ended=bool(flags & f.END_STREAM))
+        if flags & f.END_STREAM:
             stream.ended = True
-        elif stream.unacked >= self._stream_half:
+            self._sink.data(stream, payload, True)
+            return
+        stream.unacked += size
+        if stream.unacked >= self._stream_half:
             self._acknowledge(stream)
         if payload:
-            self.guard.earn()
-        elif not ended:
-            self.guard.spend()
-        if stream.expected >= 0:
-            self._count_down(stream, len(payload), ended)
-        if payload or ended:
-            self._sink.data(stream, payload, ended)
+            self._sink.data(stream, payload, False)
+        else:
+            self._spend()
+
+    def _replenish(self) -> None:
+        """Open the connection's window again by what came. Streams have windows of their own, for what is not dealt with."""
+        size, self._unacked = self._unacked, 0
+        if size > self._limits.connection_window_size:
+            raise Fault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window")
+        self._taken += size
+        self.outbox.out.append(f.window_update(0, size))
 
     def _acknowledge(self, stream: Stream) -> None:
         if stream.unacked > self._limits.stream_window_size:
@@ -184,6 +203,12 @@ class Connection:
         if not stream.paused:
             self.outbox.out.append(f.window_update(stream.id, stream.unacked))
             stream.unacked = 0
+
+    def settle(self) -> None:
+        """The peer is one that calls again and again: from its acknowledgement on, its header blocks use no table."""
+        if not self.settled:
+            self.settled = True
+            self.outbox.out.append(NO_TABLE)
 
     def resume(self, stream: Stream) -> None:
         """What came on a paused stream has been dealt with."""
@@ -201,7 +226,7 @@ class Connection:
         """DATA or trailers on a stream that is not open."""
         if number == 0 or number > self.last or not number & 1:
             raise Fault(ErrorCode.PROTOCOL_ERROR, "a frame on a stream that was never opened")
-        self.guard.spend()
+        self._spend()
         if number in self.outbox.dropped:
             # It was on its way when we ended the stream.
             if flags & f.END_STREAM:
@@ -218,6 +243,7 @@ class Connection:
         if flags & f.END_HEADERS:
             self._block(number, payload, bool(flags & f.END_STREAM))
             return
+        self._usual = False
         self._open_block = _OpenBlock(number, payload, bool(flags & f.END_STREAM))
 
     def _unprioritised(self, number: int, payload: bytes) -> bytes:
@@ -237,11 +263,16 @@ class Connection:
             raise Fault(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end")
         if flags & f.END_HEADERS:
             self._open_block = None
+            self._usual = True
             self._block(number, b"".join(block.parts), block.ended)
 
     def _block(self, number: int, block: bytes, ended: bool) -> None:
         # Read even when the stream is refused: the tables must see every block (RFC 9113 §4.3).
-        head, varying = self._reader.read(block)
+        reader = self._reader
+        head = reader.whole.young.get(block)
+        varying = b""
+        if head is None:
+            head, varying = reader.read(block)
         if number <= self.last or not number & 1:
             self._trailers(number, ended)
             return
@@ -250,10 +281,12 @@ class Connection:
         if self.leaving or len(self.streams) >= self._limits.streams_max:
             raise Fault(ErrorCode.REFUSED_STREAM, "too many streams", stream=number)
         stream = self.streams[number] = Stream(number, outbox.initial_window)
-        stream.ended = ended
-        if head.fault or (head.length > 0 and ended):
-            raise Fault(ErrorCode.PROTOCOL_ERROR, head.fault or "a body that does not come", stream=number)
-        stream.expected = head.length
+        if ended:
+            stream.ended = True
+        if head.fault or head.length >= 0:
+            if head.fault or (head.length > 0 and ended):
+                raise Fault(ErrorCode.PROTOCOL_ERROR, head.fault or "a body that does not come", stream=number)
+            stream.expected = head.length
         self._sink.request(stream, head, varying, ended)
 
     def _trailers(self, number: int, ended: bool) -> None:
@@ -280,14 +313,14 @@ class Connection:
             raise Fault(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY has five bytes", stream=number)
         if _number_of(payload)[0] & _STREAM_BITS == number:
             raise Fault(ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself", stream=number)
-        self.guard.spend()
+        self._spend()
 
     def _reset(self, flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise Fault(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM has four bytes")
         self._check_opened(number, "RST_STREAM")
         # What was asked for and taken back at once has cost us more than it has the peer (CVE-2023-44487).
-        self.guard.spend(2)
+        self._spend(2)
         self.outbox.dropped.pop(number, None)
         stream = self.streams.get(number)
         if stream is not None:
@@ -300,15 +333,18 @@ class Connection:
         if flags & f.ACK:
             if payload:
                 raise Fault(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS has no payload")
-            self._reader.acknowledged()
+            # The first one is for the greeting.
+            self._acknowledged += 1
+            if self._acknowledged == 2:
+                self._reader.acknowledged()
             return
-        self.guard.spend(1 + len(payload) // 60)
+        self._spend(1 + len(payload) // 60)
         window = self._peer.window
         self._peer.read(payload)
         self.outbox.frame_size_max = self._peer.frame_size_max
         self.outbox.out.append(f.frame(f.SETTINGS, f.ACK, 0))
         if self._peer.window != window:
-            self.guard.spend(len(self.streams) // 100)
+            self._spend(len(self.streams) // 100)
             self.outbox.resized(self._peer.window)
 
     def _push(self, flags: int, number: int, payload: bytes) -> None:
@@ -319,7 +355,7 @@ class Connection:
             raise Fault(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
         if len(payload) != 8:
             raise Fault(ErrorCode.FRAME_SIZE_ERROR, "PING has eight bytes")
-        self.guard.spend()
+        self._spend()
         if not flags & f.ACK:
             self.outbox.out.append(f.frame(f.PING, f.ACK, 0, payload))
 
@@ -328,7 +364,7 @@ class Connection:
             raise Fault(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(payload) < 8:
             raise Fault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY is too short")
-        self.guard.spend()
+        self._spend()
 
     def _window_update(self, flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -351,7 +387,7 @@ class Connection:
     def _spend_opening(self, size: int) -> None:
         # Large steps are bounded by the window's own limit.
         if size < _OPENING_SIZE_MIN:
-            self.guard.spend()
+            self._spend()
 
     def _check_opened(self, number: int, what: str) -> None:
         if number == 0 or number > self.last or not number & 1:
@@ -390,7 +426,7 @@ class Connection:
 
     def _end_stream(self, fault: Fault) -> None:
         """The peer broke a rule of one stream."""
-        self.guard.spend()
+        self._spend()
         stream = self.streams.get(fault.stream)
         if stream is None:
             # It was refused, or had been closed before.

@@ -22,34 +22,33 @@ _pack_data = struct.Struct(">HBBBI").pack
 
 
 class Stream:
-    """One exchange."""
+    """One exchange. Most are begun and answered within a moment, so what seldom changes is set for all at once, here."""
 
-    __slots__ = ("due", "ended", "expected", "finished", "id", "owner", "paused", "pending", "started", "trailers", "unacked", "unsent", "window")  # fmt: skip
+    owner: object = None
+    due: int = 0
+    """Both for the sink."""
+    ended: bool = False
+    """The peer has said its last."""
+    started: bool = False
+    """Our head is sent."""
+    finished: bool = False
+    """Nothing more is said on it by us."""
+    paused: bool = False
+    """Its window is not opened again for now: what came is not dealt with yet."""
+    unacked: int = 0
+    """Bytes received since its window was opened last."""
+    expected: int = -1
+    """What is left of the announced content-length; -1 when none was announced."""
+    pending: deque[bytes | memoryview] | None = None
+    unsent: int = 0
+    """Bytes in ``pending``."""
+    trailers: Block | None = None
+    """Said when ``pending`` is empty."""
 
     def __init__(self, number: int, window: int) -> None:
         self.id = number
         self.window = window
         """What the peer still takes on it; may be negative after it has changed its mind."""
-        self.owner: object = None
-        self.due = 0
-        """Both for the sink."""
-        self.ended = False
-        """The peer has said its last."""
-        self.started = False
-        """Our head is sent."""
-        self.finished = False
-        """Nothing more is said on it by us."""
-        self.paused = False
-        """Its window is not opened again for now: what came is not dealt with yet."""
-        self.unacked = 0
-        """Bytes received since its window was opened last."""
-        self.expected = -1
-        """What is left of the announced content-length; -1 when none was announced."""
-        self.pending: deque[bytes | memoryview] | None = None
-        self.unsent = 0
-        """Bytes in ``pending``."""
-        self.trailers: Block | None = None
-        """Said when ``pending`` is empty."""
 
 
 class Outbox:
@@ -84,28 +83,23 @@ class Outbox:
 
     # --- answers
 
-    def answer(self, stream: Stream, head: Block, data: bytes, trailers: Block) -> None:
-        """A whole answer: its head, its one piece of data, its trailers."""
+    def answer(self, stream: Stream, head: Block, prefix: bytes, data: bytes, trailers: Block) -> None:
+        """A whole answer: its head, its data in two parts (so that nobody need join them), its trailers."""
         if stream.finished:
             return
-        size = len(data)
-        if (
-            size <= self.window
-            and size <= stream.window
-            and size <= FRAME_SIZE_MIN
-            and size <= self.room
-            and stream.pending is None
-        ):
+        size = len(prefix) + len(data)
+        if size <= self.window and size <= stream.window and size <= FRAME_SIZE_MIN and size <= self.room:
             number = _pack_number(stream.id)
             self.window -= size
             self.room -= size
-            first = _pack_data(size >> 8, size & 255, 0, 0, stream.id)
-            ends = (trailers.first, number, trailers.fields)
-            self.out.append(b"%b%b%b%b%b%b%b%b" % (head.first, number, head.fields, first, data, *ends))
+            self.out += (
+                head.first, number, head.fields, _pack_data(size >> 8, size & 255, 0, 0, stream.id), prefix, data,
+                trailers.first, number, trailers.fields,
+            )  # fmt: skip
             self._finish(stream)
             return
         self.begin(stream, head)
-        self.send(stream, data)
+        self.send(stream, prefix + data)
         self.end(stream, trailers)
 
     def begin(self, stream: Stream, head: Block) -> None:
@@ -246,7 +240,7 @@ class Outbox:
     def _finish(self, stream: Stream) -> None:
         stream.finished = True
         if stream.ended:
-            self.streams.pop(stream.id, None)
+            del self.streams[stream.id]
         else:
             # RFC 9113 §8.1: the answer is complete, and the rest of the request is not wanted.
             self.reset(stream, ErrorCode.NO_ERROR)

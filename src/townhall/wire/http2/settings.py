@@ -8,7 +8,7 @@ from typing import Final
 from townhall.wire.http2 import ErrorCode, Fault, Http2Limits
 from townhall.wire.http2.frames import FRAME_SIZE_MIN, WINDOW_MAX, settings, window_update
 
-__all__ = ["Settings", "greeting"]
+__all__ = ["NO_TABLE", "Settings", "greeting"]
 
 HEADER_TABLE_SIZE: Final = 1
 ENABLE_PUSH: Final = 2
@@ -20,6 +20,12 @@ MAX_HEADER_LIST_SIZE: Final = 6
 WINDOW_DEFAULT: Final = 65_535
 _FRAME_SIZE_LIMIT: Final = 2**24 - 1
 _each = struct.Struct(">HI").iter_unpack
+
+
+NO_TABLE: Final = settings({HEADER_TABLE_SIZE: 0})
+"""Without a dynamic table a header block means the same on every connection, and costs no memory. Said when the first
+call comes, not in the greeting: what only asks once may use the table that every connection begins with.
+"""
 
 
 class Settings:
@@ -50,9 +56,8 @@ class Settings:
 
 
 def greeting(limits: Http2Limits) -> bytes:
-    """What we say first. Without a dynamic table a header block means the same on every connection, and costs no memory."""
+    """What we say first."""
     values = {
-        HEADER_TABLE_SIZE: 0,
         MAX_CONCURRENT_STREAMS: limits.streams_max,
         INITIAL_WINDOW_SIZE: limits.stream_window_size,
         MAX_HEADER_LIST_SIZE: limits.header_size_max,
