@@ -88,6 +88,7 @@ def test_users_from_their_making_to_the_end_of_their_tokens(start: Callable[...,
     amy = anybody.login("amy", "apw")
     amy("/v3/kv/put", {"key": b64("own/a"), "value": b64("1")})
     assert anybody.ask("/v3/kv/range", {"key": b64("own/a")})[1]["message"] == "etcdserver: user name is empty"
+    assert anybody.ask("/v3/lease/keepalive", {"ID": "1"})[1]["message"] == "etcdserver: user name is empty"
     assert amy.ask("/v3/kv/range", {"key": b64("other")}) == (
         403,
         {"error": "etcdserver: permission denied", "code": 7, "message": "etcdserver: permission denied"},

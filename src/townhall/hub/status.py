@@ -8,6 +8,7 @@
 ``commands`` ...       what the writer did since the start; ``append_p50_us`` ... how long appends took
 ``append_buckets``     (upper bound in µs, appends up to it) for a histogram
 ``cursors`` ...        cursors, those in line to be woken, fresh views, wake-ups, errors in callbacks
+``logins``             tokens of users that are valid; ``work_waiting``: slow computations that are not done
 ``ttl_checks`` ...     deadlines of TTL checks; ``checks_reaped``: instances that were critical for too long
 ``probes`` ...         active probes and dial-backs, while there is a prober
 ``leases_*``           deadlines; ``lapses_braked``: ticks at which the storm brake held; ``stalls``: own, made good
@@ -81,6 +82,8 @@ def snapshot_of_status(hub: Hub) -> dict[str, object]:
         "views": cursors.views,
         "wakes": cursors.wakes,
         "subscribers": len(hub.table),
+        "logins": len(hub.logins),
+        "work_waiting": hub.bench.waiting,
         "reports_tracked": len(hub.reports),
         "reports_dropped": hub.reports.dropped,
         "nodes": len(state.nodes),

@@ -172,7 +172,7 @@ def test_a_snapshot_is_what_etcdctl_accepts_and_we_read_back(size):
     data = b"".join(piece.blob for piece in pieces)
     assert len(data) % 512 == 32
     assert pieces[-1].blob == hashlib.sha256(data[:-32]).digest()
-    assert [piece.remaining_bytes > 0 for piece in pieces] == [True] * (len(pieces) - 1) + [False]
+    assert [piece.remaining_bytes > 0 for piece in pieces] == [True] * (len(pieces) - 2) + [False, False]
     records = list(backups.read_backup(data))
     if size:
         space = Keyspace.load(iter(records))

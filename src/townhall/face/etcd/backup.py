@@ -45,7 +45,7 @@ class Backup:
         """The last piece has been given."""
 
     def next(self) -> tuple[bytes, int]:
-        """The next piece, and about how many bytes remain: 0 with the last one alone."""
+        """The next piece, and about how many bytes remain before the checksum; exactly, once they are known."""
         assert not self.finished
         while len(self._held) < SNAPSHOT_PIECE_SIZE and not self._drawn:
             self._draw()
@@ -56,7 +56,9 @@ class Backup:
         del self._held[:SNAPSHOT_PIECE_SIZE]
         self._digest.update(piece)
         self._sent += len(piece)
-        return piece, max(self._estimated - self._sent, len(self._held), hashlib.sha256().digest_size)
+        if self._drawn:
+            return piece, len(self._held)
+        return piece, max(self._estimated - self._sent, len(self._held), 1)
 
     def _draw(self) -> None:
         record = next(self._records, None)

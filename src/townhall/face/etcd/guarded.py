@@ -12,12 +12,13 @@ from townhall.core.queries import Reader
 from townhall.face import Verb
 from townhall.face.etcd.answers import refusal
 from townhall.face.etcd.member import SPACE
-from townhall.face.grpc import Call, Code, Kind, Method
+from townhall.face.grpc import Call, Code, Method
 
 __all__ = ["FREE", "guarded", "secret_of"]
 
 FREE: Final = frozenset({"/etcdserverpb.Auth/Authenticate"})
 """What a stranger may call; so is everything of ``grpc.health.v1``."""
+_WATCH: Final = "/etcdserverpb.Watch/Watch"
 _EMPTY: Final = refusal(Code.INVALID_ARGUMENT, "etcdserver: user name is empty")
 _UNKNOWN: Final = refusal(Code.UNAUTHENTICATED, "etcdserver: invalid auth token")
 
@@ -32,7 +33,7 @@ def guarded(methods: Sequence[Method]) -> list[Method]:
     """The same methods behind the guard. A stranger's watch is refused watch by watch, by its own handler."""
     return [
         method
-        if method.path in FREE or method.path.startswith("/grpc.health.") or method.kind is Kind.DUPLEX
+        if method.path in FREE or method.path.startswith("/grpc.health.") or method.path == _WATCH
         else method._replace(handler=_behind(method.handler))
         for method in methods
     ]
