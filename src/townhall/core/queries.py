@@ -73,13 +73,15 @@ class Reader:
     has no right to what it names; lists leave out what it may not see. Nothing returned may be changed.
     """
 
-    __slots__ = ("_rules", "actor", "state")
+    __slots__ = ("_rules", "actor", "filtered", "state")
 
     def __init__(self, state: State, actor: Actor, rules: Rules = _DEFAULT_RULES) -> None:
         """``rules`` are needed for ``floor`` only."""
         self.state = state
         self.actor = actor
         self._rules = rules
+        self.filtered = False
+        """Something that was looked for is there and may not be seen, or might be: lists have left it out."""
 
     # --- rights ------------------------------------------------------------------------------------------------------
 
@@ -97,7 +99,10 @@ class Reader:
         """Whether the actor has this right."""
         if self._free and not (self.state.guarded and is_guarded(self.state, resource, name)):
             return True
-        return allowed(self.actor, resource, level, name)
+        if allowed(self.actor, resource, level, name):
+            return True
+        self.filtered = True
+        return False
 
     def require(self, resource: Resource, level: Level, name: str) -> None:
         """Raise Denied, or Unauthenticated for an actor without token, unless the actor has this right."""
@@ -218,7 +223,7 @@ class Reader:
             service
             for service in self.state.services_of(namespace)
             if service.key.name.startswith(prefix)
-            and (free or allowed(self.actor, Resource.SERVICE, Level.READ, service_name(service.key)))
+            and (free or self.may(Resource.SERVICE, Level.READ, service_name(service.key)))
         ]
         found.sort(key=attrgetter("key"))
         return [
@@ -430,6 +435,7 @@ class Reader:
             return query_keys.range_keys(self.state, space, start, end, limit=limit, revision=revision)
         whole = query_keys.range_keys(self.state, space, start, end, revision=revision)
         kvs = [kv for kv in whole.kvs if allowed(self.actor, Resource.KEY, Level.READ, key_name(space, kv.key))]
+        self.filtered = self.filtered or len(kvs) < len(whole.kvs)
         shown = kvs[:limit] if limit > 0 else kvs
         return RangeResult(shown, len(kvs), len(shown) < len(kvs), whole.revision)
 

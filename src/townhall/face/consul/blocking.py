@@ -18,7 +18,18 @@ from townhall.core.queries import Reader
 from townhall.face import Headers, Park, Reply, Request, Verb
 from townhall.face.consul.requests import ReadOptions
 
-__all__ = ["Read", "answer", "encode", "headers_of", "json_reply", "parked", "policy", "pretty", "wait_with_jitter"]
+__all__ = [
+    "Read",
+    "answer",
+    "encode",
+    "filtered",
+    "headers_of",
+    "json_reply",
+    "parked",
+    "policy",
+    "pretty",
+    "wait_with_jitter",
+]
 
 encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 _ACCESS: Interest = ("access", "")
@@ -26,6 +37,7 @@ _ACCESS: Interest = ("access", "")
 _JITTER_FRACTION = 16
 _ALLOW = (b"X-Consul-Default-ACL-Policy", b"allow")
 _DENY = (b"X-Consul-Default-ACL-Policy", b"deny")
+_FILTERED: Headers = ((b"X-Consul-Results-Filtered-By-ACLs", b"true"),)
 _FIXED = {
     name: (
         (b"X-Consul-Effective-Consistency", name.encode()),
@@ -52,9 +64,16 @@ def policy(reader: Reader) -> tuple[bytes, bytes]:
     return _DENY if reader.state.access_enabled or reader.actor.restricted else _ALLOW
 
 
+def filtered(reader: Reader) -> Headers:
+    """Consul's header about what was left out for want of a right; nobody without a token is told."""
+    return _FILTERED if reader.filtered and reader.actor.token_id else ()
+
+
 def headers_of(reader: Reader, options: ReadOptions, index: int) -> Headers:
     """The headers of every read."""
     shown: Headers = ((b"X-Consul-Index", b"%d" % (index or 1)), *_FIXED[options.consistency], policy(reader))
+    if reader.filtered:
+        shown = (*shown, *filtered(reader))
     return (*shown, (b"X-Cache", b"HIT"), (b"Age", b"0")) if options.cached else shown
 
 
@@ -66,7 +85,7 @@ def pretty(body: bytes, *, wanted: bool) -> bytes:
 def json_reply(reader: Reader, options: ReadOptions, value: object, status: int = 200) -> Reply:
     """An answer about the agent itself, which has no index."""
     body = pretty(encode(value), wanted=options.pretty)
-    return Reply(status, body, (policy(reader),))
+    return Reply(status, body, (policy(reader), *filtered(reader)))
 
 
 def wait_with_jitter(request: Request, wait_ms: int) -> int:

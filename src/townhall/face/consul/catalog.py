@@ -22,6 +22,7 @@ from townhall.face.consul.picture import Picture, index_of, service_key
 from townhall.face.consul.rendering import Rendering, array
 from townhall.face.consul.requests import ReadOptions, read_options, required
 from townhall.face.consul.shapes import service_id
+from townhall.face.consul.unseen import empty_when_unseen
 from townhall.model.instance import Instance
 
 __all__ = ["Catalog"]
@@ -44,7 +45,7 @@ class Catalog:
             Route("GET", "/v1/catalog/datacenters", self.datacenters),
             Route("GET", "/v1/catalog/nodes", self.nodes),
             Route("GET", "/v1/catalog/services", self.services),
-            Route("GET", "/v1/catalog/service/{service...}", self.service),
+            Route("GET", "/v1/catalog/service/{service...}", empty_when_unseen(self.site, self.service)),
             Route("GET", "/v1/catalog/connect/{service...}", self.connect),
             Route("GET", "/v1/catalog/node/{node...}", self.node),
             Route("GET", "/v1/catalog/node-services/{node...}", self.node_services),

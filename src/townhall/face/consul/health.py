@@ -14,6 +14,7 @@ from townhall.face.consul.picture import Picture, index_of, service_key
 from townhall.face.consul.rendering import Rendering, array
 from townhall.face.consul.requests import ReadOptions, boolean, read_options, required
 from townhall.face.consul.shapes import EXTRA_KIND, EXTRA_PROXY
+from townhall.face.consul.unseen import empty_when_unseen
 from townhall.model.check import Check
 from townhall.model.instance import DEFAULT_NAMESPACE, Instance
 
@@ -33,10 +34,10 @@ class Health:
     def routes(self) -> Sequence[Route]:
         """The rows of the table."""
         return (
-            Route("GET", "/v1/health/service/{service...}", self.service),
+            Route("GET", "/v1/health/service/{service...}", empty_when_unseen(self.site, self.service)),
             Route("GET", "/v1/health/connect/{service...}", self.connect),
             Route("GET", "/v1/health/ingress/{service...}", self.ingress),
-            Route("GET", "/v1/health/checks/{service...}", self.checks),
+            Route("GET", "/v1/health/checks/{service...}", empty_when_unseen(self.site, self.checks)),
             Route("GET", "/v1/health/node/{node...}", self.node),
             Route("GET", "/v1/health/state/{state...}", self.state),
         )
