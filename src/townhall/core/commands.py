@@ -18,7 +18,7 @@ __all__ = [
     "BootstrapAccess", "CancelDrain", "ChangeGuard", "CloseSession", "Command", "CompactSpace", "DeleteCheck", "DeleteNode",
     "DeletePolicy", "DeleteRole", "DeleteService", "DeleteToken", "Deregister", "EndLease", "Expected", "GrantLease", "LapseLeases",
     "LeaseGrant", "MarkReported", "OpenSession", "PatchInstance", "PutCheck", "PutLayouts", "PutNode", "PutPolicy", "PutRole", "PutService",
-    "PutToken", "RangeResult", "RecoverLease", "Register", "Registration", "SetCheck", "SetConnection",
+    "PutToken", "RangeResult", "RecoverLease", "Register", "Registration", "Restore", "SetCheck", "SetConnection",
     "SetMaintenance", "SetOverride", "StartDrain", "Sweep", "TakeOverLeases", "Together", "Transact",
     "TransactResult",
 ]  # fmt: skip
@@ -313,6 +313,14 @@ class Together(msgspec.Struct, frozen=True, kw_only=True):
     expected: tuple[Expected, ...] = ()
 
 
+class Restore(msgspec.Struct, frozen=True, kw_only=True):
+    """Let stand again what stood in a snapshot (the chunks of ``codec.dump_state``), in one commit; see
+    ``decide_restore`` for what is brought back. Result: the snapshot's position.
+    """
+
+    chunks: tuple[bytes, ...]
+
+
 class BootstrapAccess(msgspec.Struct, frozen=True):
     """Switch access control on and make the first management token, once. Result: ``(Token, secret)``."""
 
@@ -383,7 +391,7 @@ Command = (
     | PutService | DeleteService | GrantLease | EndLease | LapseLeases | RecoverLease | SetConnection | Sweep
     | TakeOverLeases | OpenSession | CloseSession | Transact | CompactSpace | BootstrapAccess | PutToken | DeleteToken
     | PutPolicy | DeletePolicy | PutRole | DeleteRole | PutNode | DeleteNode | PutCheck | DeleteCheck | SetCheck
-    | ChangeGuard | Together | PutLayouts
+    | ChangeGuard | Together | PutLayouts | Restore
 )  # fmt: skip
 
 

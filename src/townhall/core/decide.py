@@ -19,6 +19,7 @@ from townhall.core import (
 )
 from townhall.core.access import enforced
 from townhall.core.decide_register import register
+from townhall.core.decide_restore import restore
 from townhall.core.decide_together import decide_together
 from townhall.core.rights import check, check_guarded
 from townhall.core.state import State
@@ -64,6 +65,7 @@ _TABLE: Mapping[type, Decide] = {
     commands.DeleteCheck: decide_checks.delete_check,
     commands.SetCheck: decide_checks.set_check,
     commands.PutLayouts: decide_ties.put_layouts,
+    commands.Restore: restore,
     commands.Together: lambda state, command, context: decide_together(state, command, context, _TABLE),
 }
 

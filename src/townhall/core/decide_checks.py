@@ -19,7 +19,7 @@ from townhall.model.lease import EndReason
 __all__ = [
     "check_facts", "check_footprint", "cut_output", "delete_check", "delete_node", "node_end_claims", "node_footprint", "put_check",
     "put_check_footprint",
-    "put_node", "set_check",
+    "put_node", "set_check", "unstamped",
 ]  # fmt: skip
 
 NOTHING = Decision(())
@@ -106,7 +106,7 @@ def check_facts(state: State, wanted: tuple[commands.PutCheck, ...]) -> tuple[Fa
         siblings = book.by_instance.get((put.key, put.instance), ()) if put.key is not None else ()
         if before is None and len(siblings) >= limits.CHECKS_PER_INSTANCE_MAX:
             raise OverLimit(f"{put.instance!r} has {len(siblings)} checks", limit=limits.CHECKS_PER_INSTANCE_MAX)
-        if before is None or check != _unstamped(before):
+        if before is None or check != unstamped(before):
             decided.append(facts.CheckPut(check))
     return tuple(decided)
 
@@ -130,7 +130,8 @@ def _check(put: commands.PutCheck, before: Check | None) -> Check:
     )
 
 
-def _unstamped(check: Check) -> Check:
+def unstamped(check: Check) -> Check:
+    """The check without what ``evolve`` gives it."""
     return Check(
         node=check.node,
         id=check.id,

@@ -173,4 +173,5 @@ _TABLE: Mapping[type, Callable[[State, Any], Footprint]] = {
     commands.SetCheck: decide_checks.check_footprint,
     commands.PutLayouts: _alone,
     commands.Together: _together,
+    commands.Restore: _alone,
 }

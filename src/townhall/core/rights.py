@@ -200,4 +200,5 @@ RIGHTS: Mapping[type, Callable[[State, Any], Iterator[Need]]] = {
     commands.SetCheck: _check,
     commands.PutLayouts: _operator,
     commands.Together: _together,
+    commands.Restore: _operator,
 }

@@ -61,6 +61,7 @@ NEEDS = (
     (commands.SetCheck(node="node-1", id="c", status=CheckStatus.PASSING), NODE),
     (commands.SetCheck(node="node-1", id="mine", status=CheckStatus.PASSING), SERVICE),
     (commands.PutLayouts(()), OPERATOR),
+    (commands.Restore(chunks=()), OPERATOR),
     (commands.Together(commands=(commands.PutNode(name="node-1"),)), NODE),
 )
 
