@@ -7,7 +7,7 @@ import gc
 import importlib
 import logging
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from townhall.face import Face
     from townhall.hub import Signer
     from townhall.ops.config import Effective
+    from townhall.ops.consul_agent import ConsulAgent
     from townhall.ops.listen import Endpoint
     from townhall.ops.settings import Settings
     from townhall.probe.runner import Runner
@@ -64,18 +65,24 @@ class Assembled:
     """A registry that answers."""
 
     hub: Hub
+    data: Path | None = None
     servers: dict[str, HttpServer] = field(default_factory=dict)
     dns: DnsServer | None = None
     addresses: dict[str, Endpoint] = field(default_factory=dict)
     """Where each face listens, with the port it was given."""
     certificates: Certificates | None = None
     backups: Backups | None = None
+    consul_agent: ConsulAgent | None = None
+    reload: Callable[[], None] = lambda: None
+    """What SIGHUP does, once the process has set it."""
     probes: Runner | None = None
 
     async def stop(self, grace_ms: int) -> None:
         """Stop accepting, answer what is in flight, release what is parked, then sync and close. Idempotent."""
         if self.backups is not None:
             await self.backups.stop()
+        if self.consul_agent is not None:
+            await self.consul_agent.stop()
         for server in self.servers.values():
             await server.stop(grace_ms)
         self.servers.clear()
@@ -96,7 +103,7 @@ async def assemble(effective: Effective, data: Path | None, *, node: str) -> Ass
     except InvalidField as error:
         raise CouldNotStart(f"--probe-{error}") from error
     hub = _open_hub(settings, data, node)
-    built = Assembled(hub, certificates=certificates, backups=Backups(hub, data))
+    built = Assembled(hub, certificates=certificates, backups=Backups(hub, data), data=data)
     try:
         await built.hub.start()
         refused = await put_ties(hub, ties_of(settings.layouts))
@@ -227,17 +234,12 @@ async def _listen(built: Assembled, settings: Settings, name: str, where: Endpoi
 
 
 def _face(built: Assembled, settings: Settings, name: str, where: Endpoint) -> Face | Faces:
-    """The face of the table. Native alone is told what only this process can offer."""
+    """The face of the table, told what only this process can offer."""
     row = next(row for row in FACES if row.name == name)
     module, _, attribute = row.face.partition(":")
     make = getattr(importlib.import_module(module), attribute)
-    if name == "consul":
-        return cast("Face", make(_site(built, settings, where)))
     if name == "etcd":
         return cast("Faces", make(_etcd_identity(built, settings, where)))
-    if name != "native":
-        return cast("Face | Faces", make(version()))
-    assert built.backups is not None
 
     def metrics() -> Iterator[str]:
         yield from http_metrics({face: server.counters for face, server in built.servers.items() if server.counters})
@@ -248,6 +250,18 @@ def _face(built: Assembled, settings: Settings, name: str, where: Endpoint) -> F
             yield from dns_metrics(built.dns.counters)
         yield from process_metrics()
 
+    if name == "consul":
+        from townhall.ops.consul_agent import ConsulAgent  # noqa: PLC0415 - only where this face is asked for
+
+        def reload() -> None:
+            built.reload()  # It is set when the process handles signals, after its listeners stand.
+
+        site = _site(built, settings, where)
+        built.consul_agent = ConsulAgent(built.hub, built.data, site, reload=reload, metrics=metrics)
+        return cast("Face", make(site, built.consul_agent.routes()))
+    if name != "native":
+        return cast("Face | Faces", make(version()))
+    assert built.backups is not None
     return Extended(make(version(), extra=(built.backups.operation(),), secure=built.certificates is not None), metrics)
 
 

@@ -120,6 +120,7 @@ def _handle_signals(life: Life, built: Assembled, stopping: asyncio.Event) -> No
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
+    built.reload = reload
     loop.add_signal_handler(signal.SIGHUP, reload)
 
 

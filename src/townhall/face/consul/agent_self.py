@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,17 +10,27 @@ from townhall.core.queries import Reader
 from townhall.face import Headers, Pulled, Reply, Request, Route, Stream, Verb
 from townhall.face.consul.blocking import json_reply, policy
 from townhall.face.consul.errors import PLAIN_TEXT, bad, text
+from townhall.face.consul.kv_shapes import SPACE
 from townhall.face.consul.picture import Picture
 from townhall.face.consul.requests import first, flag, read_options
 from townhall.face.consul.site import CONSUL_VERSION, SERVER_PORT
 from townhall.model.access import Level, Resource
 
-__all__ = ["AgentSelf"]
+__all__ = ["AgentSelf", "monitor_level"]
 
 _SERF_PORT = 8301
 _BUILD_DATE = "2026-01-01T00:00:00Z"
 _MONITOR_HEARTBEAT_MS = 30_000
-_LOG_LEVELS = frozenset({"trace", "debug", "info", "warn", "err", "error"})
+_LOG_LEVELS = {"trace": 0, "debug": 10, "info": 20, "warn": 30, "warning": 30, "err": 40, "error": 40}
+"""The least severity by its name, in the numbers of Python's logs."""
+
+
+def monitor_level(request: Request) -> int:
+    """The least severity that a client wants to see. Raises ``Misuse`` for a word that is none."""
+    asked = first(request, "loglevel", "info")
+    if asked.lower() not in _LOG_LEVELS:
+        raise bad(f"Unknown log level: {asked[:64]}")
+    return _LOG_LEVELS[asked.lower()]
 
 
 class AgentSelf:
@@ -118,25 +129,43 @@ class AgentSelf:
         return json_reply(reader, read_options(request, self.site), shown)
 
     def metrics(self, request: Request, reader: Reader) -> Verb:
-        """The registry's counts as gauges. Prometheus' form is at ``/metrics`` of the native port."""
+        """The registry's counts as gauges; Prometheus' form where the process hands it in."""
         reader.require(Resource.AGENT, Level.READ, "")
         if first(request, "format") == "prometheus":
             reason = b"Prometheus is not enabled here; the native port has /metrics"
             return Reply(200, b"", ((b"X-Consul-Reason", reason), policy(reader)))
-        gauges: list[dict[str, Any]] = [
+        moment = datetime.datetime.fromtimestamp(request.live.now_ms() // 1_000, datetime.UTC)
+        shown = {
+            "Timestamp": moment.strftime("%Y-%m-%d %H:%M:%S +0000 UTC"), "Gauges": self._gauges(request, reader),
+            "Points": [], "Counters": [], "Samples": [],
+        }  # fmt: skip
+        return json_reply(reader, read_options(request, self.site), shown)
+
+    def _gauges(self, request: Request, reader: Reader) -> list[dict[str, Any]]:
+        """Consul's own about what is registered, under their names, then everything that this registry counts."""
+        state, labels = reader.state, {"datacenter": self.site.datacenter}
+        space = state.spaces.get(SPACE)
+        named = {
+            "consul.state.nodes": len(self.picture.nodes(reader)),
+            "consul.state.services": len(set(self.picture.names(reader)) | {"consul"}),
+            "consul.state.service_instances": state.instance_count + 1,
+            "consul.state.kv_entries": space.count(b"\0", b"\0") if space is not None else 0,
+            "consul.members.servers": 1, "consul.autopilot.healthy": 1, "consul.raft.applied_index": reader.position,
+        }  # fmt: skip
+        found: list[dict[str, Any]] = [
+            {"Name": name, "Value": value, "Labels": labels} for name, value in sorted(named.items())
+        ]
+        found += [
             {"Name": f"townhall.{name}", "Value": value, "Labels": {}}
             for name, value in sorted(request.live.status().items())
             if isinstance(value, int | float) and not isinstance(value, bool)
         ]
-        shown = {"Timestamp": "", "Gauges": gauges, "Points": [], "Counters": [], "Samples": []}
-        return json_reply(reader, read_options(request, self.site), shown)
+        return found
 
     def monitor(self, request: Request, reader: Reader) -> Verb:
         """A stream that says where the log is; it stays open as clients expect."""
         reader.require(Resource.AGENT, Level.READ, "")
-        level = first(request, "loglevel", "info")
-        if level.lower() not in _LOG_LEVELS:
-            raise bad(f"Unknown log level: {level[:64]}")
+        monitor_level(request)
         lines = [b"[INFO] the log of this registry is on its standard error\n"]
         return Stream(
             (), lambda reader: Pulled(lines.pop()) if lines else None, (policy(reader),), PLAIN_TEXT,

@@ -16,6 +16,7 @@ from townhall.face.consul import (
     operator,
     queries,
     sessions,
+    snapshot,
     status,
     txn,
 )
@@ -34,7 +35,7 @@ __all__ = ["ConsulFace"]
 _BEARER = "bearer "
 _MODULES: Sequence[Callable[[Sited], Sequence[Route]]] = (
     kv.routes, sessions.routes, txn.routes, events.routes, queries.routes, status.routes, operator.routes,
-    coordinate.routes, config_entries.routes, acl.routes,
+    coordinate.routes, config_entries.routes, acl.routes, snapshot.routes,
 )  # fmt: skip
 _NO_UI = b"Consul Agent: UI disabled. To enable, set ui_config.enabled=true in the agent configuration and restart.\n"
 
@@ -44,7 +45,8 @@ class ConsulFace:
 
     name = "consul"
 
-    def __init__(self, site: Site | None = None) -> None:
+    def __init__(self, site: Site | None = None, extra: Sequence[Route] = ()) -> None:
+        """``extra``: rows that only the process can answer; they take the place of those of their method and path."""
         self.site = site or Site()
         picture = Picture(self.site)
         rendering = Rendering(picture)
@@ -57,7 +59,7 @@ class ConsulFace:
         ]
         for make in _MODULES:
             table += make(self)
-        table = [_guarded(route) for route in table]
+        table = [_guarded(route) for route in _replaced(table, extra)]
         self.routes: Sequence[Route] = [Route("GET", "/", _welcome), *table, *_refusals(table)]
 
     def credentials(self, headers: Mapping[str, str], query: Mapping[str, Sequence[str]]) -> str:
@@ -80,6 +82,12 @@ class ConsulFace:
         if not allowed:
             return errors.no_such_path(path)
         return errors.method_not_allowed(method, allowed)
+
+
+def _replaced(table: Sequence[Route], extra: Sequence[Route]) -> list[Route]:
+    given = {(route.method, route.pattern): route for route in extra}
+    found = [given.pop((route.method, route.pattern), route) for route in table]
+    return [*found, *given.values()]
 
 
 def _guarded(route: Route) -> Route:
