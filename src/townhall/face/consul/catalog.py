@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 
 from townhall.core.queries import Reader
 from townhall.face import Request, Route, Verb
+from townhall.face.consul import distance
 from townhall.face.consul import filter as bexpr
 from townhall.face.consul.blocking import Read, answer, encode, json_reply
 from townhall.face.consul.external import Externals
@@ -68,12 +69,19 @@ class Catalog:
                 if all(node.meta.get(key) == value for key, value in options.node_meta)
             ]
             if options.near:
-                wanted = self.site.node if options.near == "_agent" else options.near
-                found.sort(key=lambda node: node.name != wanted)
+                rank = distance.nearness(reader, options.near, self.site.node)
+                found.sort(key=lambda node: rank(node.name))
             return array(bexpr.keep([self.rendering.node(node) for node in found], options.filter, bexpr.NODE))
 
         return answer(
-            request, reader, options, Read((("nodes", ""),), lambda reader: index_of(reader.nodes_revision()), render)
+            request,
+            reader,
+            options,
+            Read(
+                (("nodes", ""), *distance.watched(options.near)),
+                lambda reader: index_of(reader.nodes_revision()),
+                render,
+            ),
         )
 
     def services(self, request: Request, reader: Reader) -> Verb:
@@ -134,10 +142,12 @@ class Catalog:
                 found = [one for one in self.picture.instances(reader, name) if all(tag in one.tags for tag in tags)]
                 return array(bexpr.keep(self._rows(reader, found, options), options.filter, bexpr.CATALOG_SERVICE))
 
-            return self.rendering.answer(reader, asked, self.picture.service_index(reader, key), make)
+            name_of_answer = (asked, distance.revision(reader, options.near))
+            return self.rendering.answer(reader, name_of_answer, self.picture.service_index(reader, key), make)
 
+        interests = (key, *distance.watched(options.near))
         return answer(
-            request, reader, options, Read((key,), lambda reader: self.picture.service_index(reader, key), render)
+            request, reader, options, Read(interests, lambda reader: self.picture.service_index(reader, key), render)
         )
 
     def connect(self, request: Request, reader: Reader) -> Verb:
@@ -164,7 +174,7 @@ class Catalog:
 
     def _rows(self, reader: Reader, found: Sequence[Instance], options: ReadOptions) -> list[bytes]:
         rows = []
-        for instance in near_first(found, options.near, self.site.node):
+        for instance in near_first(reader, found, options.near, self.site.node):
             node = self.picture.node(reader, instance.node)
             if node is None or any(node.meta.get(key) != value for key, value in options.node_meta):
                 continue

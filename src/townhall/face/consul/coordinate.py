@@ -13,6 +13,7 @@ from townhall.core.queries import Reader
 from townhall.face import Reply, Request, Route, Submit, Verb
 from townhall.face.consul.blocking import Read, answer, encode, json_reply, policy
 from townhall.face.consul.bodies import Body
+from townhall.face.consul.distance import SPACE
 from townhall.face.consul.kv_shapes import key_bytes
 from townhall.face.consul.picture import Picture
 from townhall.face.consul.requests import check_datacenter, decode_body, read_options, required
@@ -22,7 +23,6 @@ from townhall.model.keys import KeyValue, Put, Transaction
 
 __all__ = ["SPACE", "Coordinate", "routes"]
 
-SPACE = "consul.coordinates"
 _ALL = (b"\0", b"\0")
 _ORIGIN = {"Vec": [0] * 8, "Error": 1.5, "Adjustment": 0, "Height": 1e-05}
 """Where a lone server stands."""

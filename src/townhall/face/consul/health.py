@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from townhall.core import Interest
 from townhall.core.queries import Reader
 from townhall.face import Request, Route, Verb
+from townhall.face.consul import distance
 from townhall.face.consul import filter as bexpr
 from townhall.face.consul.blocking import Read, answer
 from townhall.face.consul.errors import bad
@@ -62,10 +63,12 @@ class Health:
                 found = [one for one in self.picture.instances(reader, name) if all(tag in one.tags for tag in tags)]
                 return self._rows(reader, found, options, passing=passing)
 
-            return self.rendering.answer(reader, asked, self.picture.service_index(reader, key), make)
+            name_of_answer = (asked, distance.revision(reader, options.near))
+            return self.rendering.answer(reader, name_of_answer, self.picture.service_index(reader, key), make)
 
+        interests = (key, *distance.watched(options.near))
         return answer(
-            request, reader, options, Read((key,), lambda reader: self.picture.service_index(reader, key), render)
+            request, reader, options, Read(interests, lambda reader: self.picture.service_index(reader, key), render)
         )
 
     def connect(self, request: Request, reader: Reader) -> Verb:
@@ -93,7 +96,7 @@ class Health:
 
     def _rows(self, reader: Reader, found: Sequence[Instance], options: ReadOptions, *, passing: bool) -> bytes:
         rows = []
-        for instance in near_first(found, options.near, self.site.node):
+        for instance in near_first(reader, found, options.near, self.site.node):
             if options.node_meta and not matches_meta(self.picture, reader, instance.node, options):
                 continue
             row = self.rendering.health_row(reader, instance, passing=passing)
@@ -148,7 +151,7 @@ class Health:
             pairs = found(reader)  # type: ignore[operator]
             rows = [
                 self.rendering.check(check, instance)
-                for check, instance in near_first_checks(pairs, options.near, self.site.node)
+                for check, instance in near_first_checks(reader, pairs, options.near, self.site.node)
                 if not options.node_meta or matches_meta(self.picture, reader, check.node, options)
             ]
             return array(bexpr.keep(rows, options.filter, bexpr.CHECK))
@@ -177,22 +180,22 @@ def stands_before(instance: Instance, service: str) -> bool:
     )
 
 
-def near_first(found: Sequence[Instance], near: str, own: str) -> Sequence[Instance]:
-    """Those on the node that the caller is near to come first; nothing is known of other distances."""
+def near_first(reader: Reader, found: Sequence[Instance], near: str, own: str) -> Sequence[Instance]:
+    """By the distance of their nodes from the one that the caller is near to."""
     if not near:
         return found
-    wanted = own if near in ("_agent", "_ip") else near
-    return sorted(found, key=lambda instance: (instance.node or own) != wanted)
+    rank = distance.nearness(reader, near, own)
+    return sorted(found, key=lambda instance: rank(instance.node))
 
 
 def near_first_checks(
-    found: Sequence[tuple[Check, Instance | None]], near: str, own: str
+    reader: Reader, found: Sequence[tuple[Check, Instance | None]], near: str, own: str
 ) -> Sequence[tuple[Check, Instance | None]]:
     """The same for checks."""
     if not near:
         return found
-    wanted = own if near in ("_agent", "_ip") else near
-    return sorted(found, key=lambda pair: pair[0].node != wanted)
+    rank = distance.nearness(reader, near, own)
+    return sorted(found, key=lambda pair: rank(pair[0].node))
 
 
 def matches_meta(picture: Picture, reader: Reader, name: str, options: ReadOptions) -> bool:

@@ -179,7 +179,7 @@ def run(reader: Reader, picture: Picture, definition: dict[str, Any], *, near: s
     else:
         instances = picture.instances(reader, name)
     found = [one for one in instances if _fits(reader, picture, one, wanted)]
-    return list(near_first(found, near or wanted["Near"], picture.site.node))
+    return list(near_first(reader, found, near or wanted["Near"], picture.site.node))
 
 
 def _fits(reader: Reader, picture: Picture, instance: Instance, wanted: dict[str, Any]) -> bool:
