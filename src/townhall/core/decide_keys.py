@@ -206,8 +206,8 @@ def _check_session(command: commands.OpenSession) -> None:
 
 
 def _guard_checks(state: State, command: commands.OpenSession) -> None:
-    if len(command.checks) > limits.SESSION_CHECKS_MAX:
-        raise InvalidField("checks", f"{len(command.checks)} checks, at most {limits.SESSION_CHECKS_MAX}")
+    if len(command.checks) > limits.CHECKS_PER_INSTANCE_MAX:
+        raise InvalidField("checks", f"{len(command.checks)} checks, at most {limits.CHECKS_PER_INSTANCE_MAX}")
     for id_ in command.checks:
         check = state.book.checks.get((command.node, id_))
         if check is None:

@@ -165,8 +165,6 @@ KEY_PURGE_COUNT_MAX: Final = 10_000
 """Forgotten revisions that one commit frees at most: about 5 ms, so that a compaction never stalls the writer."""
 KEY_PURGE_STEP_COUNT: Final = 64
 """Forgotten revisions that each later commit frees until all are."""
-SESSION_CHECKS_MAX: Final = 64
-"""Checks that one session names: as many as an instance has."""
 SESSION_LOCK_DELAY_MAX_MS: Final = 60_000
 """Consul's maximum."""
 SPACE_SIZE_DEFAULT_MAX: Final = 2_147_483_648
@@ -182,10 +180,6 @@ TIES_COUNT_MAX: Final = 64
 
 # --- access ------------------------------------------------------------------------------------------------------------
 POLICY_RULES_MAX: Final = 1_000
-MONITORS_MAX: Final = 16
-"""Clients that follow the log at once; each is handed every line."""
-MONITOR_LINES_MAX: Final = 1_024
-"""Lines kept for one of them that does not take them; then the oldest go."""
 TOKEN_POLICIES_MAX: Final = 64
 TOKEN_ROLES_MAX: Final = 64
 ACCESS_EXTRA_SIZE_MAX: Final = 131_072
@@ -244,12 +238,8 @@ FANOUT_SLICE_COUNT: Final = 256
 """Cursors woken before other requests get a turn: about 2 ms."""
 COMMIT_SIZE_MAX: Final = 16_777_216
 """One journal entry; larger ones would stall every other writer."""
-SNAPSHOT_ARCHIVE_SIZE_MAX: Final = 16_777_216
-"""Bytes of an archive that is restored, packed: what it changes must fit one commit."""
 SNAPSHOT_STATE_SIZE_MAX: Final = 134_217_728
-"""The same unpacked: beyond, it is a bomb."""
-SNAPSHOTS_AT_ONCE_MAX: Final = 2
-"""Archives being made; each keeps a copy of everything on disk until it is sent."""
+"""Of an archive that is restored, unpacked: what it changes must fit one commit, so beyond it is a bomb."""
 SNAPSHOT_EVERY_COMMITS: Final = 200_000
 """Commits between snapshots: replaying that many takes about 2 s."""
 SNAPSHOT_EVERY_SIZE: Final = 268_435_456

@@ -26,7 +26,6 @@ from townhall.face.consul.picture import Picture
 from townhall.face.consul.requests import first, flag
 from townhall.face.consul.snapshot import guard
 from townhall.face.native.metrics import exposition
-from townhall.model import limits
 from townhall.model.access import Level, Resource
 from townhall.model.errors import EngineFailed, OverLimit
 from townhall.ops.logging import JsonLines
@@ -42,6 +41,12 @@ if TYPE_CHECKING:
 __all__ = ["ConsulAgent"]
 
 _PIECE_SIZE: Final = 262_144
+_SNAPSHOTS_MAX: Final = 2
+"""Archives being made; each keeps a copy of everything on disk until it is sent."""
+MONITORS_MAX: Final = 16
+"""Clients that follow the log at once; each is handed every line."""
+LINES_MAX: Final = 1_024
+"""Lines kept for one of them that does not take them; then the oldest go."""
 _PLAIN: Final = b"text/plain; charset=utf-8"
 _PROMETHEUS: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _HEARTBEAT_MS: Final = 30_000
@@ -89,8 +94,8 @@ class ConsulAgent:
         """The log from now on, of a least severity; what a slow reader misses is counted and told."""
         reader.require(Resource.AGENT, Level.READ, "")
         level = monitor_level(request)
-        if len(self._log.listeners) >= limits.MONITORS_MAX:
-            raise OverLimit("enough clients follow the log", advice="use one of them", limit=limits.MONITORS_MAX)
+        if len(self._log.listeners) >= MONITORS_MAX:
+            raise OverLimit("enough clients follow the log", advice="use one of them", limit=MONITORS_MAX)
         interest = ("monitor", next(self._numbers))
         listener = _Listener(level, as_json=flag(request, "logjson"), wake=lambda: self._hub.cursors.touch((interest,)))
         self._log.listeners.add(listener)
@@ -115,8 +120,8 @@ class ConsulAgent:
     def snapshot(self, request: Request, reader: Reader) -> Verb:
         """An archive of all that is known, as it is now; commits meanwhile are not in it."""
         guard(reader)
-        if len(self._jobs) >= limits.SNAPSHOTS_AT_ONCE_MAX:
-            raise OverLimit("enough snapshots are being made", advice="wait", limit=limits.SNAPSHOTS_AT_ONCE_MAX)
+        if len(self._jobs) >= _SNAPSHOTS_MAX:
+            raise OverLimit("enough snapshots are being made", advice="wait", limit=_SNAPSHOTS_MAX)
         number = next(self._numbers)
         interest = ("snapshot", number)
         job = _Snapshot(self._hub, self._data, self._site, wake=lambda: self._hub.cursors.touch((interest,)))
@@ -157,7 +162,7 @@ class _Listener:
         self._level = level
         self._json = JsonLines() if as_json else None
         self._wake = wake
-        self._lines: deque[str] = deque(maxlen=limits.MONITOR_LINES_MAX)
+        self._lines: deque[str] = deque(maxlen=LINES_MAX)
         self._dropped = 0
 
     def take(self, record: logging.LogRecord) -> None:

@@ -91,7 +91,7 @@ def test_a_session_of_another_check_stays():
 def test_what_it_may_name():
     world = bound()
     world.run(commands.PutCheck(node="n", id="bad", status=CRITICAL))
-    for checks, error in ((("ghost",), NotFound), (("bad",), Conflict), (("c",) * (limits.SESSION_CHECKS_MAX + 1), InvalidField)):  # fmt: skip
+    for checks, error in ((("ghost",), NotFound), (("bad",), Conflict), (("c",) * (limits.CHECKS_PER_INSTANCE_MAX + 1), InvalidField)):  # fmt: skip
         with pytest.raises(error):
             world.run(commands.OpenSession(node="n", checks=checks))
 

@@ -68,6 +68,6 @@ def test_rows_that_are_handed_in_take_the_place_of_the_faces_own() -> None:
     rows = {(route.method, route.pattern): route for route in face.routes}
     assert rows["GET", "/v1/snapshot"].handler is given.handler
     assert rows["GET", "/v1/more"].handler is given.handler
-    assert rows["PUT", "/v1/snapshot"].body_size_max == limits.SNAPSHOT_ARCHIVE_SIZE_MAX
-    assert limits.SNAPSHOT_STATE_SIZE_MAX > limits.SNAPSHOT_ARCHIVE_SIZE_MAX
+    assert rows["PUT", "/v1/snapshot"].body_size_max == limits.COMMIT_SIZE_MAX
+    assert limits.SNAPSHOT_STATE_SIZE_MAX > limits.COMMIT_SIZE_MAX
     assert snapshot.__all__ == ["Snapshots", "routes"]

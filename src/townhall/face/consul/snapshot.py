@@ -25,7 +25,7 @@ def routes(face: Sited) -> Sequence[Route]:
     snapshots = Snapshots(face.site)
     return (
         Route("GET", "/v1/snapshot", snapshots.save),
-        Route("PUT", "/v1/snapshot", snapshots.restore, body_size_max=limits.SNAPSHOT_ARCHIVE_SIZE_MAX),
+        Route("PUT", "/v1/snapshot", snapshots.restore, body_size_max=limits.COMMIT_SIZE_MAX),
     )
 
 
