@@ -21,6 +21,7 @@ from townhall.face.etcd.routes import EtcdFace
 from townhall.face.grpc import Faces
 from townhall.hub.hub import Hub, HubOptions
 from townhall.model.errors import Damaged, EngineFailed, EngineFull, InvalidField, TownhallError
+from townhall.ops.compacting import Compacting, start_compacting
 from townhall.ops.compactor import ProcessCompactor
 from townhall.ops.dns import dns_server
 from townhall.ops.extension import Backups, Extended
@@ -76,6 +77,7 @@ class Assembled:
     reload: Callable[[], None] = lambda: None
     """What SIGHUP does, once the process has set it."""
     probes: Runner | None = None
+    compacting: Compacting | None = None
 
     async def stop(self, grace_ms: int) -> None:
         """Stop accepting, answer what is in flight, release what is parked, then sync and close. Idempotent."""
@@ -91,6 +93,8 @@ class Assembled:
             self.dns = None
         if self.probes is not None:
             await self.probes.stop()
+        if self.compacting is not None:
+            await self.compacting.stop()
         await self.hub.stop()
 
 
@@ -110,6 +114,7 @@ async def assemble(effective: Effective, data: Path | None, *, node: str) -> Ass
         if refused is not None:
             raise CouldNotStart(f"--layouts-etcd-export: {refused}") from refused
         built.probes = start_probes(hub, probes)
+        built.compacting = start_compacting(hub, settings.history)
         for name, where in effective.listeners.items():
             await _listen(built, settings, name, where)
     except BaseException:

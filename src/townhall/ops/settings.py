@@ -20,6 +20,7 @@ __all__ = [
     "Access",
     "Capacity",
     "Floor",
+    "History",
     "Http",
     "Journal",
     "Layouts",
@@ -199,6 +200,17 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     )
 
 
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the past of keys is kept, within the limits that always hold."""
+
+    etcd_revisions: Annotated[
+        int, about("Revisions of etcd's keys that are kept, count; 0 does not compact by them.", ge=0, le=_INT32)
+    ] = 0
+    etcd_ms: Annotated[
+        int, about("How long the past of etcd's keys is kept, milliseconds; 0 does not compact by time.", ge=0)
+    ] = 0
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True):
     """HTTP listeners."""
 
@@ -309,6 +321,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     probe: Probe = Probe()
     floor: Floor = Floor()
     capacity: Capacity = Capacity()
+    history: History = History()
     http: Http = Http()
     names: Names = Names()
     layouts: Layouts = Layouts()

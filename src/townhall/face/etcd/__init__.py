@@ -6,6 +6,7 @@
                         encoded, ``responses`` writes what transactions answer
 ``watch``, ``events``   many watches on one stream, and events encoded once for all of them
 ``leases``              leases of keys
+``compaction``          when how much of the history is forgotten by itself
 ``errors``              codes and texts
 ``auth``                users, roles, permissions, logging in (the guard of the space)
 ``cluster``             one member
