@@ -34,7 +34,6 @@ _Read = Callable[[bytes, int, "list[Any]", int], int]
 
 
 class _Table(NamedTuple):
-    type: type[Message]
     defaults: Sequence[Any]
     reads: dict[int, _Read]
     """By tag."""
@@ -45,7 +44,7 @@ _TABLES: dict[type[Message], _Table] = {}
 
 def _compile(type_: type[Message]) -> _Table:
     declared = fields(type_)
-    made = _TABLES[type_] = _Table(type_, [field.default for field in declared], {})
+    made = _TABLES[type_] = _Table([field.default for field in declared], {})
     for field in declared:
         siblings = [other.place for other in declared if field.member_of and other.member_of == field.member_of]
         for wire_type, read in _readers(field):
@@ -57,25 +56,21 @@ def _compile(type_: type[Message]) -> _Table:
 
 def decode(type_: type[M], data: bytes) -> M:
     """The message that ``data`` is. Raises Malformed."""
+    compiled = _TABLES.get(type_) or _compile(type_)
+    values = list(compiled.defaults)
     try:
-        return _message(type_, data, 0)  # type: ignore[return-value]  # the table makes what it is the table of
+        _fill(compiled.reads, data, values, 0)
     except IndexError:
         raise _cut() from None
+    return type_(*values)
 
 
 def _cut() -> Malformed:
     return Malformed("the message ends in the middle of a field")
 
 
-def _message(type_: type[Message], data: bytes, depth: int) -> Message:
-    compiled = _TABLES.get(type_) or _compile(type_)
-    values = list(compiled.defaults)
-    _fill(compiled, data, values, depth)
-    return compiled.type(*values)
-
-
-def _fill(compiled: _Table, data: bytes, values: list[Any], depth: int) -> None:
-    reads, position, end = compiled.reads, 0, len(data)
+def _fill(reads: dict[int, _Read], data: bytes, values: list[Any], depth: int) -> None:
+    position, end = 0, len(data)
     while position < end:
         tag = data[position]
         position += 1
@@ -185,13 +180,12 @@ def _read_message(field: Field) -> _Read:
         if depth >= limits.PROTOBUF_DEPTH_MAX:
             raise too_deep()
         position, stop = _span(data, position)
+        compiled = _TABLES.get(type_) or _compile(type_)
         earlier = values[place]
-        if earlier is None:
-            values[place] = _message(type_, data[position:stop], depth + 1)
-        else:  # A message that comes in parts is the parts merged.
-            merged = list(astuple(earlier))
-            _fill(_TABLES[type_], data[position:stop], merged, depth + 1)
-            values[place] = type_(*merged)
+        # A message that comes in parts is the parts merged.
+        found = list(compiled.defaults if earlier is None else astuple(earlier))
+        _fill(compiled.reads, data[position:stop], found, depth + 1)
+        values[place] = type_(*found)
         return stop
 
     return read
@@ -204,7 +198,14 @@ def _read_messages(field: Field) -> _Read:
         if depth >= limits.PROTOBUF_DEPTH_MAX:
             raise too_deep()
         position, stop = _span(data, position)
-        _append(values, place, _message(type_, data[position:stop], depth + 1))
+        compiled = _TABLES.get(type_) or _compile(type_)
+        found = list(compiled.defaults)
+        _fill(compiled.reads, data[position:stop], found, depth + 1)
+        items = values[place]
+        if items:
+            items.append(type_(*found))
+        else:
+            values[place] = [type_(*found)]
         return stop
 
     return read
