@@ -68,6 +68,28 @@ def test_a_peer_that_goes_on_using_its_table_is_read_as_it_wants_to_be() -> None
     assert caught.value.error is ErrorCode.COMPRESSION_ERROR, "but it may not ask for one"
 
 
+def test_blocks_that_only_read_a_table_are_remembered_until_it_changes() -> None:
+    encoder, heads = hpack.Encoder(), reader()
+    heads.acknowledged()
+    fields = [*GOOD, (b"token", b"abc")]
+    heads.read(encode(fields, encoder))
+    block = encode(fields, encoder)
+    first = heads.read(block)
+    assert heads.read(block)[0] is first[0]
+    heads.read(encode([*GOOD, (b"more", b"1")], encoder))  # Enters the table, so that all indices move.
+    found = heads.read(block)[0]
+    assert found is not first[0]
+    assert found.fields != first[0].fields
+    moved = encode(fields, encoder)
+    assert heads.read(moved)[0].fields == [(b"token", b"abc")]
+    assert heads.read(moved)[0] is heads.read(moved)[0]
+    # Never the same bytes twice: what is remembered stays bounded.
+    for number in range(3 * module._STEADY_COUNT_MAX):
+        plain = b"\x00\x01x\x03%03d" % number
+        assert heads.read(moved + plain)[0].fields == [(b"token", b"abc"), (b"x", b"%03d" % number)]
+        assert len(heads._steady) <= module._STEADY_COUNT_MAX
+
+
 def test_a_table_that_was_given_up_stays_so() -> None:
     heads, encoder = tableless(Memory(LIMITS, varying=VARYING))
     encoder.header_table_size = 100

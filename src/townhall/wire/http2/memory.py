@@ -33,6 +33,8 @@ _SIZE_FACTOR: Final = 4
 """Up to so many times the limit is decoded, so that the peer can be told which request was too large."""
 _LITERALS: Final = ((0x00, 0x10), (0x00, 0x10, 0x40))
 """First bytes of literals with a name of their own: the third kind enters the table, when there is one."""
+_STEADY_COUNT_MAX: Final = 64
+"""Blocks of one connection that are remembered beside its table: a client calls few methods."""
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -173,11 +175,15 @@ class Memory:
 class HeadReader:
     """One connection's header blocks. ``Fault`` is all that its methods raise."""
 
-    __slots__ = ("_decoder", "_memory", "_told", "tableless", "whole")
+    __slots__ = ("_decoder", "_memory", "_steady", "_told", "tableless", "whole")
 
     def __init__(self, memory: Memory, limits: Http2Limits) -> None:
         self._memory = memory
         self._decoder = hpack.Decoder(max_header_list_size=limits.header_size_max * _SIZE_FACTOR)
+        self._steady: dict[bytes, tuple[Head, bytes]] = {}
+        """What blocks mean that read the table and leave it as it is, until one changes it. A client that keeps a table
+        sends the same few bytes for each of its calls.
+        """
         self._told = False
         """It has acknowledged our SETTINGS."""
         self.tableless = False
@@ -195,15 +201,30 @@ class HeadReader:
 
     def read(self, block: bytes) -> tuple[Head, bytes]:
         """The head, and the value of the varying field (b"" without one)."""
+        found = self._steady.get(block)
+        if found is not None:
+            return found
         memory, tableless = self._memory, self.tableless
         found = memory.find(block, tableless=tableless) or memory.read(block, tableless=tableless)
         if found is not None:
             return found
         if self._told:
             _check_size_updates(block)
+        before = self._mark()
         found = memory.apart(_decoded(self._decoder, block))
+        after = self._mark()
+        if after[1:] != before[1:] or after[0] is not before[0] or len(self._steady) >= _STEADY_COUNT_MAX:
+            self._steady.clear()
+        elif len(block) <= HTTP2_HEAD_MEMO_SIZE_MAX and not found[0].fault:
+            self._steady[block] = found
         self._settle()
         return found
+
+    def _mark(self) -> tuple[object, int, int]:
+        """The same for the same table: its newest entry (every one is an object of its own), their number, its size."""
+        table = self._decoder.header_table
+        entries = table.dynamic_entries
+        return entries[0] if entries else None, len(entries), table.maxsize
 
     def _settle(self) -> None:
         if self._told and self._decoder.header_table_size == 0:
