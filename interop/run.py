@@ -50,6 +50,8 @@ MAVEN = (
 )  # fmt: skip
 JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-cp", "target/classes:target/lib/*", "interop.All"]
 MODULE = ("go", "list", "-deps", ".")
+H2SPEC = [sys.executable, "h2spec.py"]
+
 SUITES = [
     Suite("curl", "curl", "curl", ["sh", "curl.sh"]),
     Suite("node", "node", "nodejs", ["node", "client.mjs"]),
@@ -63,6 +65,7 @@ SUITES = [
     Suite("prometheus", "go", "golang-go", ["go", "run", "."], "consul", fetch=MODULE, environment=GO),
     Suite("node-consul", "npm", "npm", [sys.executable, "node_consul.py"], "consul", carried=False),
     Suite("golden", "python3", "python3", [sys.executable, "golden.py"], "consul", carried=False),
+    Suite("h2spec", "h2spec", "h2spec (none: build github.com/summerwind/h2spec)", H2SPEC, "http2", carried=False),
 ]
 
 

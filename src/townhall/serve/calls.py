@@ -61,13 +61,22 @@ class GrpcOptions(msgspec.Struct, frozen=True, kw_only=True):
 class CallDriver:
     """Runs the verbs of one gRPC face for all connections of a server."""
 
-    def __init__(self, face: GrpcFace, hub: Hub, options: GrpcOptions, http: HttpOptions, peers: Peers) -> None:
+    def __init__(
+        self,
+        face: GrpcFace,
+        hub: Hub,
+        options: GrpcOptions,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        http: HttpOptions,
+        peers: Peers,
+    ) -> None:
         self.face = face
         self.hub = hub
         self.options = options
         self.http = http
         self.peers = peers
-        self.loop = asyncio.get_running_loop()
+        self.loop = loop
         self.counters = GrpcCounters()
         self.wheel = TimerWheel(tick_ms=TIMER_TICK_MS)
         self.plans = CallPlans(face, options.http2)

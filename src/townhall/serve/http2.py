@@ -274,8 +274,15 @@ class Http2Peer(Timed, asyncio.Protocol):
     def _read(self) -> None:
         self._wire.guard.tick = self.driver.wheel.tick
         self._running = True
-        more = self._wire.proceed()
-        self._running = False
+        try:
+            more = self._wire.proceed()
+        except Exception as error:
+            # Handlers are guarded by the driver, so this is our own bug, and what the connection's state is nobody knows.
+            self.driver.refusal(error, None)
+            self.abort()
+            return
+        finally:
+            self._running = False
         if more and not self._going:
             self._going = True
             self.driver.loop.call_soon(self._go_on)

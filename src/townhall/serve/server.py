@@ -46,7 +46,9 @@ class HttpServer:
         self._driver = Driver(face, hub, self._options, self._loop, peers=self._peers) if face is not None else None
         self._calls: CallDriver | None = None
         if grpc is not None:
-            self._calls = CallDriver(grpc, hub, grpc_options or GrpcOptions(), self._options, self._peers)
+            self._calls = CallDriver(
+                grpc, hub, grpc_options or GrpcOptions(), self._loop, http=self._options, peers=self._peers
+            )
         elif face is None:
             raise ValueError("a server needs a face")
         self._listeners: list[asyncio.AbstractServer] = []

@@ -239,3 +239,21 @@ def test_an_entry_that_is_left_before_it_said_anything() -> None:
         await client.until(lambda: client.closed)
 
     grpc_serving(test)
+
+
+def test_a_bug_of_ours_ends_its_connection_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(server: GrpcServing) -> None:
+        client, other = await server.client(), await server.client()
+        driver = server.server._calls
+        assert driver is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(driver, "execute", lambda *arguments: 1 / 0)
+            client.start("/toy.Toy/Echo", b"x")
+            await client.until(lambda: client.closed)
+        assert server.counters.errors == 1
+        assert (await other.call("/toy.Toy/Echo", b"x")).messages == [b"x"]
+
+    grpc_serving(test)
+    assert "ZeroDivisionError" in caplog.text
