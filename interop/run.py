@@ -33,7 +33,7 @@ class Suite(NamedTuple):
     package: str
     """Debian package that has it."""
     command: list[str]
-    """Run in ``interop/<protocol>``, with TOWNHALL_URL and TOWNHALL_CONSUL_URL in the environment."""
+    """Run in ``interop/<protocol>``, with TOWNHALL_URL, TOWNHALL_CONSUL_URL and TOWNHALL_ETCD_URL in the environment."""
     protocol: str = "native"
     carried: bool = True
     """What it needs can be had everywhere; CI fails when it is skipped."""
@@ -63,6 +63,7 @@ SUITES = [
     Suite("go", "go", "golang-go", ["go", "run", "."], "consul", fetch=MODULE, environment=GO),
     Suite("java", "mvn", "maven", JAVA, "consul", fetch=MAVEN),
     Suite("prometheus", "go", "golang-go", ["go", "run", "."], "consul", fetch=MODULE, environment=GO),
+    Suite("layouts", "go", "golang-go", ["go", "run", "."], "etcd", fetch=MODULE, environment=GO),
     Suite("node-consul", "npm", "npm", [sys.executable, "node_consul.py"], "consul", carried=False),
     Suite("golden", "python3", "python3", [sys.executable, "golden.py"], "consul", carried=False),
     Suite("h2spec", "h2spec", "h2spec (none: build github.com/summerwind/h2spec)", H2SPEC, "http2", carried=False),
@@ -72,6 +73,7 @@ SUITES = [
 def serve() -> tuple[subprocess.Popen[str], dict[str, str]]:
     """A Townhall that keeps nothing, on a free port of the loopback."""
     words = [str(Path(sys.executable).with_name("townhall")), "up", "--dev", "--native", "0", "--consul", "0"]
+    words += ["--etcd", "0", "--layouts-etcd-export", "all/"]
     environment = {**os.environ, "TOWNHALL_DNS": "off"}
     process = subprocess.Popen([*words, "--ready-json"], stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
@@ -93,6 +95,7 @@ def run(suite: Suite, urls: dict[str, str]) -> tuple[int, int, str]:
         **os.environ,
         "TOWNHALL_URL": urls["native"],
         "TOWNHALL_CONSUL_URL": urls["consul"],
+        "TOWNHALL_ETCD_URL": urls["etcd"],
         "GOFLAGS": "-mod=mod",
         "GO111MODULE": "off",
         **suite.environment,
