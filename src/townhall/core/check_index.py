@@ -56,7 +56,8 @@ class CheckIndex:
         """All checks of a node."""
         self.node_level: dict[str, dict[CheckName, None]] = {}
         """Those of them that are about the node itself."""
-        self.by_instance: dict[InstanceName, dict[CheckName, None]] = {}
+        self.by_instance: dict[InstanceName, tuple[CheckName, ...]] = {}
+        """Those about an instance: nearly always one, for which a tuple takes a quarter of a dictionary."""
         self.instances: dict[str, dict[InstanceName, None]] = {}
         """Instances by the node they belong to."""
         self.places: dict[str, dict[str, ServiceKey]] = {}
@@ -82,7 +83,8 @@ class CheckIndex:
         if check.key is None:
             self.node_level.setdefault(check.node, {})[name] = None
         else:
-            self.by_instance.setdefault((check.key, check.instance), {})[name] = None
+            instance = (check.key, check.instance)
+            self.by_instance[instance] = (*self.by_instance.get(instance, ()), name)
         if check.definition.deregister_after_ms and check.key is not None and check.status is CheckStatus.CRITICAL:
             self.overdue[name] = None
 
@@ -110,7 +112,12 @@ class CheckIndex:
         if check.key is None:
             _discard(self.node_level, check.node, name)
         else:
-            _discard(self.by_instance, (check.key, check.instance), name)
+            instance = (check.key, check.instance)
+            left = tuple(each for each in self.by_instance[instance] if each != name)
+            if left:
+                self.by_instance[instance] = left
+            else:
+                del self.by_instance[instance]
         self.overdue.pop(name, None)
 
     def join(self, node: str, instance: InstanceName) -> None:
@@ -146,7 +153,7 @@ class CheckIndex:
 
     def of_instance(self, key: ServiceKey, id: str) -> Iterator[Check]:  # noqa: A002 - the catalogue's word
         """The checks of an instance itself."""
-        return (self.checks[name] for name in self.by_instance.get((key, id), _NOBODY))
+        return (self.checks[name] for name in self.by_instance.get((key, id), ()))
 
     def about_node(self, node: str) -> Iterator[Check]:
         """The checks of a node as a whole."""

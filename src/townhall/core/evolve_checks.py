@@ -8,9 +8,12 @@ from townhall.core import Changes, facts
 from townhall.core.evolve_catalogue import note_node, remove, touch
 from townhall.core.evolve_keys import check_failed, session_closed
 from townhall.core.state import State
-from townhall.model.check import Check, CheckStatus
+from townhall.model.check import NO_DEFINITION, Check, CheckStatus
 
 __all__ = ["check_changed", "check_deleted", "check_put", "node_deleted", "node_put"]
+
+_SHARED_OUTPUT_SIZE_MAX = 64
+"""Short outputs are alike ("HTTP GET: 200 OK"); long ones are not worth looking up."""
 
 
 def node_put(state: State, fact: facts.NodePut, changes: Changes) -> None:
@@ -72,6 +75,8 @@ def check_put(state: State, fact: facts.CheckPut, changes: Changes) -> None:
         node=text(wanted.node),
         name=text(wanted.name),
         notes=text(wanted.notes),
+        output=text(wanted.output) if len(wanted.output) <= _SHARED_OUTPUT_SIZE_MAX else wanted.output,
+        definition=NO_DEFINITION if wanted.definition == NO_DEFINITION else wanted.definition,
         key=key,
         instance=id_,
         created=before.created if before is not None else position,

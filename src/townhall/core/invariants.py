@@ -189,8 +189,11 @@ def _check_book(state: State) -> None:
         assert check.key is None or check.instance in state.services[check.key].instances
         again.put(check)
         assert book.node_revisions[check.node] >= check.revision
-    for index in ("by_node", "node_level", "by_instance", "instances", "overdue"):
+    for index in ("by_node", "node_level", "instances", "overdue"):
         assert getattr(book, index) == getattr(again, index), index
+    own, own_again = ({name: set(found) for name, found in each.by_instance.items()} for each in (book, again))
+    assert own == own_again
+    assert all(len(own[name]) == len(found) for name, found in book.by_instance.items())
 
 
 def _check_ties(state: State) -> None:

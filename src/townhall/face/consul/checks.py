@@ -9,7 +9,7 @@ from townhall.face.consul.bodies import Body, names
 from townhall.face.consul.errors import bad
 from townhall.face.consul.site import Site
 from townhall.model import limits
-from townhall.model.check import CheckDefinition, CheckKind, CheckStatus
+from townhall.model.check import NO_DEFINITION, CheckDefinition, CheckKind, CheckStatus
 from townhall.model.instance import Instance
 
 __all__ = [
@@ -181,12 +181,12 @@ def _catalog_definition(body: Body) -> CheckDefinition:
     """External checks with a target and an interval are run by us; Consul leaves them to a separate program."""
     definition = body.child("Definition", None)
     if definition is None:
-        return CheckDefinition()
+        return NO_DEFINITION
     interval_ms = definition.duration_ms("Interval") or definition.duration_ms("IntervalDuration")
     kinds: Sequence[tuple[str, CheckKind]] = (("HTTP", CheckKind.HTTP), ("TCP", CheckKind.TCP), ("UDP", CheckKind.UDP))
     found = next(((kind, definition.text(name)) for name, kind in kinds if definition.text(name)), None)
     if found is None or interval_ms <= 0:
-        return CheckDefinition()
+        return NO_DEFINITION
     return CheckDefinition(
         kind=found[0],
         target=found[1],
