@@ -403,14 +403,15 @@ def test_damage_is_shown_and_what_is_sound_can_be_saved(start, tmp_path):
     content[content.index(b"127.9.0.2")] ^= 1
     segment.write_bytes(content)
 
+    # The first commit of every registry puts the configured ties in force.
     refused = townhall("up", "--native", "0", "--data", str(data))
     assert refused.returncode == 1
-    assert "position 2" in refused.stderr
+    assert "position 3" in refused.stderr
     assert "townhall salvage" in refused.stderr
     inspected = townhall("inspect", "--data", str(data), "--json")
     assert inspected.returncode == 1
-    assert json.loads(inspected.stdout)["damages"][0]["position"] == 2
-    assert "DAMAGED at position 2" in townhall("inspect", "--data", str(data)).stdout
+    assert json.loads(inspected.stdout)["damages"][0]["position"] == 3
+    assert "DAMAGED at position 3" in townhall("inspect", "--data", str(data)).stdout
 
     assert townhall("salvage", "--data", str(data), str(saved)).returncode == 0
     again = start("--data", str(saved))
