@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -441,16 +439,9 @@ def test_the_examples_run(registry: TownhallProcess, tmp_path: Path) -> None:
         provider.stdout.close()
 
 
-def test_importing_is_quick() -> None:
-    script = "import time; begun = time.perf_counter(); import townhall; townhall.Provider, townhall.Consumer; print(time.perf_counter() - begun)"
-    times = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ}
-            ).stdout
-        )
-        for _ in range(5)
-    ]
-    # The promise is 100 ms; a machine that is busy with other tests gets a generous factor.
-    assert min(times) < 0.3, times
-    assert time.perf_counter() > 0
+def test_importing_brings_nothing_heavy() -> None:
+    # What makes an import slow is what it drags in; the time itself depends on what else the machine does.
+    heavy = {"ctypes", "email", "http.client", "multiprocessing", "sqlite3", "xml"}
+    script = "import sys, townhall; townhall.Provider, townhall.Consumer; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert not heavy & set(done.stdout.split())

@@ -12,6 +12,7 @@ A service is named by its plain name (in the registry's own ``namespace`` and gr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
@@ -137,6 +138,8 @@ class Registry:
     async def close(self) -> None:
         """Drop all connections; idempotent."""
         self.transport.close()
+        # One turn of the loop, in which the sockets close: a program may end right after this.
+        await asyncio.sleep(0)
 
     # --- registering -----------------------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@
 
 Entering registers, and raises when that fails: a service nobody can find should not start. From then on a task of its
 own keeps the registration alive, whatever happens to the registry; ``on_alarm`` and the log tell. Leaving happens in
-the order that costs no call: drain if asked, deregister, ``on_stop`` (take no new requests), wait for the running
-ones until the deadline.
+the order that costs no call. With ``drain_on_stop``: tell everybody that we drain and wait until they know, ``on_stop``
+(take no new requests), wait for the running ones, deregister. Without it: deregister first, and the rest after it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack, cast
 
-from townhall.client.address import outbound_address
+from townhall.client.address import AddressChoice, doubt
 from townhall.client.alarms import Alarm, AlarmKind, Counters
 from townhall.client.api import DEFAULT_URL, Patch, Registry
 from townhall.client.definitions import Service, ServiceFields
 from townhall.client.heartbeat import Heartbeat
 from townhall.client.records import Drain, Instance, Registered
 from townhall.client.registrar import Registrar
+from townhall.client.self_check import SelfCheck
 from townhall.client.signals import StopSignals
+from townhall.client.slow_start import WARM_UP_KEY
 from townhall.model import limits
 from townhall.model.errors import InvalidField, TownhallError
 
@@ -42,6 +45,8 @@ _log = logging.getLogger("townhall.client")
 _DRAIN_DEADLINE_S = 30.0
 _DRAIN_WAIT_MS = 10_000
 _REVIVAL_PAUSE_S = 1.0
+_HEALTH_INTERVAL_S = limits.CLIENT_HEALTH_INTERVAL_MS / 1000
+_READY_TIMEOUT_S = limits.CLIENT_READY_TIMEOUT_MS / 1000
 _LEAVE_BUDGET_S = 3.0
 """For the goodbye to a registry that may be away; the lease ends it anyway."""
 
@@ -61,6 +66,19 @@ class ProviderOptions(ServiceFields, total=False):
     """Called in the event loop for each alarm. An exception it raises goes to the loop's exception handler."""
     on_stop: Callable[[], Awaitable[object] | object] | None
     """Called while stopping, when no caller should find us any more: take no new requests. May be a coroutine function."""
+    interface: str
+    """Advertise an address of this network interface, unless ``address`` is given."""
+    networks: Sequence[str]
+    """Advertise an address in the first of these networks (CIDR) that has one, unless ``address`` is given."""
+    health: Callable[[], Awaitable[object] | object] | None
+    """The application's own health (``self_check``): nothing is registered before it is good, and while it is not we are
+    registered but not to be called."""
+    health_interval: float
+    """Seconds between two questions; default 5."""
+    ready_timeout: float
+    """Seconds that a start waits for ``health``; default 60."""
+    warm_up: float
+    """Seconds in which callers raise our share from a tenth to the whole (slow start); default 0."""
     drain_on_stop: bool
     """Before deregistering, wait until all subscribers know that we drain."""
     drain_deadline: float
@@ -93,6 +111,18 @@ class Provider:
         self._idle = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._tracker = _Tracker(self)
+        self._address_choice = AddressChoice(
+            options.get("address") or "", options.get("interface", ""), options.get("networks", ())
+        )
+        self._address = ""
+        self._looking: list[asyncio.Task[None]] = []
+        """The tasks that look at ourselves: our health, our address."""
+        health = options.get("health")
+        self._self_check = (
+            None
+            if health is None
+            else SelfCheck(health, self._tell_health, interval_s=options.get("health_interval", _HEALTH_INTERVAL_S))
+        )
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -155,7 +185,11 @@ class Provider:
         self._registry = registry
         ttl = options.get("ttl")
         try:
-            address = options.get("address") or await outbound_address(registry.transport.preferred)
+            if self._self_check is not None:
+                await self._self_check.gate(budget_s=options.get("ready_timeout", _READY_TIMEOUT_S))
+            address = self._address = await self._address_choice.find(registry.transport.preferred)
+            if why := doubt(address, registry.transport.preferred):
+                _log.warning("others may not reach this service: %s", why)
             ttl_ms = None if ttl is None else round(ttl * 1000)
             registrar = Registrar(registry, self._services, address=address, ttl_ms=ttl_ms)
             await registrar.register()
@@ -166,6 +200,11 @@ class Provider:
         name = options.get("name") or f"{self._services[0].name}@{socket.gethostname()}:{os.getpid()}"
         self._heartbeat = Heartbeat(registry, registrar, name[: limits.LABEL_SIZE_MAX], self._alarm)
         self._begin_beating()
+        loop = asyncio.get_running_loop()
+        if self._self_check is not None:
+            self._looking.append(loop.create_task(self._self_check.run(), name="townhall-self-check"))
+        if not self._address_choice.address:
+            self._looking.append(loop.create_task(self._follow_address(), name="townhall-address"))
         if options.get("handle_signals"):
             self._signals = StopSignals(self._begin_stop)
             self._signals.install()
@@ -229,6 +268,29 @@ class Provider:
             drain = await registry.drain_status(instance.key, instance.id, wait_ms=wait_ms)
         return drain.over and not drain.waiting_for
 
+    async def _tell_health(self, healthy: bool, reason: str) -> None:
+        _, registrar = self._started()
+        for index, service in enumerate(self._services):
+            # What the application itself has declared not ready stays so.
+            if service.ready:
+                await registrar.update(index, ready=healthy)
+
+    async def _follow_address(self) -> None:
+        """Register under another address when the machine gets one: a laptop, a lease of DHCP, a floating address."""
+        registry, registrar = self._started()
+        while True:
+            await asyncio.sleep(limits.CLIENT_ADDRESS_INTERVAL_MS / 1000)
+            try:
+                address = await self._address_choice.find(registry.transport.preferred)
+                if address == self._address:
+                    continue
+                _log.warning("our address changed from %s to %s, registering anew", self._address, address)
+                await registrar.move(address)
+            except TownhallError as error:
+                _log.debug("the address cannot be followed now: %s", error)
+            else:
+                self._address = address
+
     def _beat_ended(self, task: asyncio.Task[None]) -> None:
         """Heartbeats end by cancellation only; anything else is a bug of ours, and the service must not pay for it."""
         if task.cancelled() or self._stopping is not None or (error := task.exception()) is None:
@@ -260,12 +322,21 @@ class Provider:
     async def _stop(self) -> None:
         clock = asyncio.get_running_loop().time
         until = clock() + self._deadline_s
+        for task in self._looking:
+            task.cancel()
+        if self._looking:
+            await asyncio.wait(self._looking)
         try:
-            if self._options.get("drain_on_stop") and self._registrar is not None:
+            draining = bool(self._options.get("drain_on_stop")) and self._registrar is not None
+            if draining:
+                # Everybody knows before anything ends; being still registered, we answer who comes all the same.
                 await self._quietly(self.drain(deadline=until - clock()), "drain")
-            await self._leave_registry()
+            else:
+                await self._leave_registry()
             await self._tell_application(until)
             await self._wait_idle(until)
+            if draining:
+                await self._leave_registry()
         finally:
             if self._beating is not None:
                 self._beating.cancel()
@@ -345,8 +416,11 @@ def _services(service: str, port: int, options: ProviderOptions) -> tuple[Servic
     several = tuple(options.get("services", ()))
     if bool(several) == bool(service):
         raise InvalidField("service", "give either service= and port=, or services=")
-    if several:
+    if not several:
+        names = ServiceFields.__optional_keys__ - {"address"}
+        fields = cast("ServiceFields", {name: value for name, value in options.items() if name in names})
+        several = (Service(name=service, port=port, **fields),)
+    warm_up = options.get("warm_up", 0.0)
+    if not warm_up:
         return several
-    names = ServiceFields.__optional_keys__ - {"address"}
-    fields = cast("ServiceFields", {name: value for name, value in options.items() if name in names})
-    return (Service(name=service, port=port, **fields),)
+    return tuple(replace(one, metadata={**one.metadata, WARM_UP_KEY: f"{warm_up:g}"}) for one in several)

@@ -7,6 +7,7 @@ message of an earlier process, which has another claim, can do us no harm.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ __all__ = ["Registrar"]
 
 
 class Registrar:
-    """Registers, updates and removes. One task at a time may use it; nothing here retries."""
+    """Registers, updates and removes. Registering again and moving wait for each other; nothing here retries."""
 
     def __init__(self, registry: Registry, services: Sequence[Service], *, address: str, ttl_ms: int | None) -> None:
         self._registry = registry
@@ -33,6 +34,9 @@ class Registrar:
         self.ttl_ms = 0
         self.registered: list[Registered | None] = [None] * len(self.services)
         """The last answer for each service; None while it is not registered."""
+        self._registering = asyncio.Lock()
+        self._left_behind: list[JsonObject] = []
+        """Instances under addresses that we have left."""
         self._uncertain = False
         """A registration may have been made without our seeing the answer."""
 
@@ -47,12 +51,14 @@ class Registrar:
 
     async def register_again(self) -> list[Service]:
         """Register what the registry has forgotten. Returns the services that a later process has taken over."""
-        superseded = [] if self._uncertain else [i for i in range(len(self.services)) if await self._is_superseded(i)]
-        self._uncertain = True
-        await self._register([i for i in range(len(self.services)) if i not in superseded])
-        self._uncertain = False
-        for index in superseded:
-            self.registered[index] = None
+        everything = range(len(self.services))
+        async with self._registering:
+            superseded = [] if self._uncertain else [index for index in everything if await self._is_superseded(index)]
+            self._uncertain = True
+            await self._register([index for index in everything if index not in superseded])
+            self._uncertain = False
+            for index in superseded:
+                self.registered[index] = None
         return [self.services[index] for index in superseded]
 
     async def update(self, index: int, **changes: Unpack[Patch]) -> None:
@@ -84,6 +90,22 @@ class Registrar:
             ready=changes.get("ready", service.ready),
         )
 
+    async def move(self, address: str) -> None:
+        """Advertise another address from now on: register under it, then remove what the old one left behind.
+
+        Instances with an id of their own keep it and their incarnation. Raises what the registry refuses with.
+        """
+        async with self._registering:
+            before = self._targets()
+            self._address = address
+            await self._register(range(len(self.services)))
+            now = self._targets()
+            # Kept until it is done: who fails half way is called again.
+            self._left_behind += [one for one in before if one not in now]
+            for error in await self._remove(self._left_behind):
+                raise error
+            self._left_behind.clear()
+
     async def drain(self, *, deadline_ms: int) -> list[Drain]:
         """Ask for no more new calls to any of our instances."""
         return [
@@ -96,7 +118,13 @@ class Registrar:
 
     async def deregister(self) -> list[TownhallError]:
         """Remove our instances, never a later process's. Returns what was refused; raises ``Unreachable``."""
-        targets: list[JsonObject] = [
+        targets = self._targets()
+        self.registered = [None] * len(self.services)
+        return await self._remove(targets)
+
+    def _targets(self) -> list[JsonObject]:
+        """Our instances as a deregistration names them."""
+        return [
             {
                 "service": service.name,
                 "namespace": service.namespace,
@@ -107,10 +135,9 @@ class Registrar:
             for service, one in zip(self.services, self.registered, strict=True)
             if one is not None
         ]
-        self.registered = [None] * len(self.services)
-        if not targets:
-            return []
-        results = await self._registry.deregister_batch(targets)
+
+    async def _remove(self, targets: Sequence[JsonObject]) -> list[TownhallError]:
+        results = await self._registry.deregister_batch(targets) if targets else []
         return [error for error in results if error is not None and not isinstance(error, NotFound)]
 
     async def _register(self, indices: Sequence[int]) -> None:

@@ -494,3 +494,11 @@ CLIENT_RETRY_SAVED_MAX: Final = 100
 """Retries that a consumer can save up for one service."""
 CLIENT_DNS_INTERVAL_MS: Final = 10_000
 """Between two look-ups of a name that is a source of instances; resolvers on the way cache by TTL themselves."""
+CLIENT_HEALTH_TIMEOUT_MS: Final = 5_000
+"""A health callback that takes longer counts as a failure: callers would have given up on the service as well."""
+CLIENT_HEALTH_INTERVAL_MS: Final = 5_000
+"""Between two questions to the application about its health, unless told otherwise."""
+CLIENT_READY_TIMEOUT_MS: Final = 60_000
+"""How long a start waits for the application to be healthy before it fails."""
+CLIENT_ADDRESS_INTERVAL_MS: Final = 30_000
+"""Between two looks whether the advertised address is still ours."""

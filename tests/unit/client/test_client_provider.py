@@ -12,8 +12,10 @@ from fake_registry import FakeRegistry, Refusal, until
 from raw_server import free_port
 
 from townhall.client import provider as provider_module
+from townhall.client.address import AddressChoice
 from townhall.client.alarms import Alarm, AlarmKind
 from townhall.client.provider import Provider, Service
+from townhall.model import limits
 from townhall.model.errors import InvalidField, Unauthenticated, Unreachable
 
 KEY = ("default", "default", "user")
@@ -224,6 +226,67 @@ def test_drain_on_stop_comes_first() -> None:
             paths = [asked.path for asked in fake.asked]
             drained = max(n for n, path in enumerate(paths) if path.endswith("/drain"))
             assert drained < paths.index("/deregister")
+
+    asyncio.run(main())
+
+
+def test_with_a_drain_the_application_ends_before_we_deregister() -> None:
+    async def main() -> None:
+        order: list[str] = []
+        async with FakeRegistry() as fake:
+            fake.acknowledged.append({"user": 10**9})
+
+            def on_stop() -> None:
+                order.append("on_stop")
+                assert fake.instances[KEY][ID]["verdict"] == "draining", "who still comes is answered"
+
+            provider = Provider(
+                fake.url, service="user", port=8080, drain_on_stop=True, drain_deadline=30, on_stop=on_stop
+            )
+            await provider.start()
+            running = provider.track()
+            with running:
+                stopping = asyncio.create_task(provider.stop())
+                await until(lambda: order)
+                assert fake.instances[KEY][ID], "a request still runs"
+            await stopping
+            assert not fake.instances[KEY]
+
+    asyncio.run(main())
+
+
+def test_the_address_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provider_module.limits, "CLIENT_ADDRESS_INTERVAL_MS", 5)
+    assert limits.CLIENT_ADDRESS_INTERVAL_MS == 5
+    found = ["127.0.0.1"]
+
+    async def find(choice: AddressChoice, towards: object) -> str:
+        return found[-1]
+
+    monkeypatch.setattr(AddressChoice, "find", find)
+
+    async def main() -> None:
+        async with (
+            asyncio.timeout(60),
+            FakeRegistry() as fake,
+            Provider(fake.url, service="user", port=8080) as provider,
+        ):
+            await until(lambda: provider.connected)
+            found.append("127.9.0.7")
+            await until(lambda: list(fake.instances[KEY]) == ["user-127.9.0.7-8080"])
+            assert provider.instances[0].instance.address == "127.9.0.7"
+            assert len(fake.leases) == 1 or provider.lease in fake.leases
+
+    asyncio.run(main())
+
+
+def test_a_warm_up_is_told_to_callers() -> None:
+    async def main() -> None:
+        async with (
+            FakeRegistry() as fake,
+            Provider(fake.url, service="user", port=8080, warm_up=30, metadata={"a": "b"}),
+        ):
+            assert fake.instances[KEY][ID]["metadata"] == {"a": "b", "warmup_s": "30"}
 
     asyncio.run(main())
 
