@@ -163,6 +163,8 @@ class Changes(msgspec.Struct, gc=False):
     access: bool = False
     revisions: dict[str, int] = msgspec.field(default_factory=dict)
     """Space → the revision that the last write in it got."""
+    firsts: dict[str, int] = msgspec.field(default_factory=dict)
+    """Space → the revision that the first write in it got, of those that are in here."""
     sessions: bool = False
     """A session was opened or closed."""
     nodes: set[str] = msgspec.field(default_factory=set)

@@ -44,6 +44,7 @@ def write(state: State, space: Keyspace, writes: Sequence[KeyPut | KeyDeleted], 
         if was != now:
             _move(state, (name, key), was=was, now=now)
     revision = space.revision
+    changes.firsts.setdefault(name, revision)
     if state.ties is not None:
         from townhall.core.evolve_imports import keys_changed  # noqa: PLC0415 - it needs the catalogue, which needs this
 

@@ -128,12 +128,17 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 class Follow(NamedTuple):
-    """Watch one more interest from now on. ``wake`` is called at each change before ``pull`` is; it only takes note."""
+    """Watch one more interest from now on. ``wake`` is called at each change before ``pull`` is; it only takes note.
+
+    ``since``, when it is there, is called instead. It gets a revision of the space of a ``KeyRange``: between the last
+    wake-up and this revision nothing has happened in the range.
+    """
 
     interest: Interest
     wake: Callable[[], None]
     name: object
     """Names it on this stream for ``Unfollow``. A name that is there already is replaced."""
+    since: Callable[[int], None] | None = None
 
 
 class Unfollow(NamedTuple):

@@ -45,6 +45,9 @@ class Clock(Protocol):
 class Ticket(Protocol):
     """An armed cursor."""
 
+    since: Mapping[str, int]
+    """Space → a revision: what woke it lies there or above, and nothing that concerns it since the wake-up before."""
+
     def arm(self) -> None:
         """Ask for one more wake-up. A change since the last look wakes at once, so nothing is missed."""
         ...

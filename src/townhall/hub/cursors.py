@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from townhall.core import Changes, Interest
@@ -27,10 +27,13 @@ VIEWS_COUNT_MAX: Final = 100_000
 """Views that are fresh at once; beyond, the oldest goes stale early, which costs one rendering."""
 
 
+_NOTHING: Final[Mapping[str, int]] = {}
+
+
 class Cursor:
     """One watcher's place; implements ``hub.Ticket``."""
 
-    __slots__ = ("_armed", "_changed", "_cursors", "interests", "live", "wake")
+    __slots__ = ("_armed", "_changed", "_cursors", "interests", "live", "since", "wake")
 
     def __init__(self, cursors: Cursors, interests: tuple[Interest, ...], wake: Callable[[], None]) -> None:
         self._cursors = cursors
@@ -39,11 +42,13 @@ class Cursor:
         self.interests = interests
         self.wake = wake
         self.live = True
+        self.since = _NOTHING
 
-    def touch(self) -> None:
-        """Something in its interests changed."""
+    def touch(self, since: Mapping[str, int] = _NOTHING) -> None:
+        """Something in its interests changed, by writes of which ``since`` are the first, by their space."""
         if not self._changed:
             self._changed = True
+            self.since = since
             if self._armed:
                 self._cursors.ready(self)
 
@@ -78,7 +83,7 @@ class Freshness:
         self.interests = interests
         self.fresh = True
 
-    def touch(self) -> None:
+    def touch(self, since: Mapping[str, int] = _NOTHING) -> None:
         """Something in its interests changed: what was rendered is stale for good."""
         if self.fresh:
             self.fresh = False
@@ -134,7 +139,7 @@ class Cursors:
     def publish(self, changes: Changes) -> None:
         """Make views stale and put cursors in line. Nobody is woken from within this call."""
         for waiter in self._index.match(changes):
-            waiter.touch()
+            waiter.touch(changes.firsts)
 
     def touch(self, interests: Iterable[Interest]) -> None:
         """The same for interests that no commit changes: ``("drain", ServiceKey)``."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from townhall.core import KeyRange
+
 if TYPE_CHECKING:
     from townhall.face import Follow
     from townhall.hub import Hub, Ticket
@@ -32,11 +34,15 @@ class Follows:
     def add(self, follow: Follow) -> None:
         """Watch one more thing, instead of what has its name. Raises OverLimit."""
         self.remove(follow.name)
-        note, woken, pull = follow.wake, self._woken, self._pull
+        note, since, woken, pull = follow.wake, follow.since, self._woken, self._pull
+        space = follow.interest.space if isinstance(follow.interest, KeyRange) else ""
 
         def wake() -> None:
             woken.append(ticket)
-            note()
+            if since is None:
+                note()
+            else:
+                since(ticket.since.get(space, 0))
             pull()
 
         ticket = self._hub.watch((follow.interest,), wake)

@@ -55,7 +55,7 @@ class EtcdWorld(Calls):
             if isinstance(waiter, View):
                 waiter.fresh = False
             else:
-                waiter.wake()
+                waiter.since(before + 1) if waiter.since is not None else waiter.wake()
         # As the writer does: refused, although its facts are journaled.
         return outcome.result if isinstance(outcome, Outcome) and isinstance(outcome.result, TownhallError) else outcome
 

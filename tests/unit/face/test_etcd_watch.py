@@ -282,3 +282,44 @@ def test_rights_are_asked_watch_by_watch(world: EtcdWorld) -> None:
     assert [bare(one) for one in stream.say(create(b"a", start_revision=2))] == [(0, "created", 2), (0, "events", 2)]
     (refused,) = watching(world).say(create(b"a"))
     assert refused.cancel_reason == "rpc error: code = InvalidArgument desc = etcdserver: user name is empty"
+
+
+def test_a_watch_of_a_quiet_key_outlives_the_compaction_of_others(world: EtcdWorld) -> None:
+    stream = watching(world)
+    stream.say(create(b"quiet"))
+    for _ in range(5):
+        world.put(b"busy")
+    world.compact(5)
+    world.put(b"quiet")
+    assert told(stream.hear()) == [(0, ["quiet@7"])]
+    world.put(b"busy")
+    world.compact(8)
+    progress = stream.say(PROGRESS)
+    assert [bare(one) for one in progress] == [(-1, "events", 8)], "and is no hindrance to progress"
+    world.delete(b"quiet")
+    assert told(stream.hear()) == [(0, ["-quiet@9"])]
+
+
+def test_a_watch_that_missed_something_is_told_so(world: EtcdWorld) -> None:
+    stream = watching(world)
+    stream.say(create(b"a"))
+    world.put(b"a")  # Woken, but its peer does not read.
+    world.put(b"a")
+    world.compact(3)
+    (heard,) = stream.hear()
+    assert (heard.canceled, heard.compact_revision) == (True, 3)
+
+
+def test_progress_before_a_wake_up_that_comes_too_late_does_not_hide_a_loss(world: EtcdWorld) -> None:
+    stream = watching(world)
+    stream.say(create(b"a"))
+    follow = stream.follows[0]
+    stream.unfollow(0)  # Its cursor stands in line to be woken, while a transaction and a compaction follow.
+    world.put(b"a")
+    world.put(b"b")
+    world.compact(3)
+    stream.say(PROGRESS)
+    assert follow.since is not None
+    follow.since(2)
+    (heard,) = stream.hear()
+    assert (heard.canceled, heard.compact_revision) == (True, 3)

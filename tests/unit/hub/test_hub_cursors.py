@@ -211,3 +211,19 @@ def test_interests_outside_the_journal_can_be_touched() -> None:
         assert woken == [1]
 
     run(body)
+
+
+def test_a_cursor_knows_the_first_of_the_writes_that_woke_it() -> None:
+    async def body(cursors: Cursors) -> None:
+        seen: list[int] = []
+        ticket = cursors.watch([KeyRange("etcd", b"a")], lambda: seen.append(ticket.since["etcd"]))
+        cursors.publish(Changes(1, keys=[("etcd", b"a")], firsts={"etcd": 7}))
+        cursors.publish(Changes(2, keys=[("etcd", b"a")], firsts={"etcd": 9}))
+        await turn()
+        cursors.publish(Changes(3, keys=[("etcd", b"a")], firsts={"etcd": 11}))
+        cursors.publish(Changes(4, keys=[("etcd", b"a")], firsts={"etcd": 12}))
+        ticket.arm()
+        await turn()
+        assert seen == [7, 11]
+
+    run(body)

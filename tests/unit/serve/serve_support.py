@@ -29,6 +29,7 @@ class FakeView:
 class FakeTicket:
     def __init__(self, hub: FakeHub, wake: Callable[[], None]) -> None:
         self.hub, self.wake, self.armed, self.pending = hub, wake, True, False
+        self.since: dict[str, int] = {}
         hub.tickets.append(self)
 
     def touch(self) -> None:

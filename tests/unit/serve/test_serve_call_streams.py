@@ -8,6 +8,7 @@ import pytest
 from grpc_serving import GrpcServing, grpc_serving
 from serve_support import until
 
+from townhall.core import KeyRange
 from townhall.face import EndOfStream, Follow, Pulled, Reply, Stream, Submit, Unfollow
 from townhall.face.grpc import Code, framed
 from townhall.model.errors import NotFound, OverLimit
@@ -282,5 +283,19 @@ def test_follows_forget_what_they_are_told_to() -> None:
         follows.clear()
         assert len(follows) == 0
         assert not server.hub.tickets
+
+    grpc_serving(test)
+
+
+def test_a_follow_may_ask_since_when_it_has_changed() -> None:
+    async def test(server: GrpcServing) -> None:
+        seen: list[int] = []
+        pulls: list[int] = []
+        follows = Follows(server.hub, lambda: pulls.append(1))
+        follows.add(Follow(KeyRange("etcd", b"a"), lambda: seen.append(-1), "a", seen.append))
+        server.hub.tickets[-1].since = {"etcd": 9}
+        server.hub.tickets[-1].wake()
+        assert (seen, pulls) == ([9], [1])
+        follows.clear()
 
     grpc_serving(test)

@@ -63,7 +63,7 @@ class WatchService:
 class _Watch:
     """One watch: how far it has been told."""
 
-    __slots__ = ("_woken", "after", "due", "form", "fragment", "id", "live", "progress")
+    __slots__ = ("_floor", "_woken", "after", "due", "form", "fragment", "id", "live", "lost", "progress")
 
     def __init__(self, id_: int, form: Form, after: int, woken: deque[_Watch]) -> None:
         self.id = id_
@@ -74,13 +74,32 @@ class _Watch:
         self.live = True
         self.due = False
         """It stands in line to be told."""
+        self.lost = False
+        """Events that it had to hear of are forgotten."""
+        self._floor = 0
         self._woken = woken
 
     def wake(self) -> None:
-        """Something in its range has changed."""
+        """There is something to tell, from where it is."""
         if not self.due and self.live:
             self.due = True
             self._woken.append(self)
+
+    def woken(self, revision: int) -> None:
+        """Its range has changed, at this revision for the first time since it was told everything.
+
+        So nothing in the range lies between, and a compaction up to there has taken nothing from it: a watch of a quiet
+        key lives on while the history of others is forgotten.
+        """
+        self.lost = self.lost or 0 < revision < self._floor
+        self._floor = 0
+        if not self.due and self.live:
+            self.after = max(self.after, revision - 1)
+        self.wake()
+
+    def skip(self, compacted: int) -> None:
+        """Go on above what is forgotten, trusting that nothing there concerned it; ``woken`` finds out otherwise."""
+        self.after, self._floor = compacted - 1, compacted
 
 
 class WatchStream:
@@ -138,7 +157,11 @@ class WatchStream:
         if watch.after < revision:
             watch.wake()
         self._checked = min(self._checked, watch.after)
-        return (created, Follow(KeyRange(SPACE, start, end), watch.wake, watch.id))
+        return (created, self._follow(watch))
+
+    @staticmethod
+    def _follow(watch: _Watch) -> Follow:
+        return Follow(KeyRange(SPACE, watch.form.start, watch.form.end), watch.wake, watch.id, watch.woken)
 
     def _refusal(self, reader: Reader, request: wire.WatchCreateRequest, start: bytes, end: bytes) -> str:
         try:
@@ -179,7 +202,10 @@ class WatchStream:
         """Tell what is due, whether or not its wake-up has come yet, and then how far that is."""
         revision = reader.space_revision(SPACE)
         if self._checked < revision:
+            compacted = reader.space_compacted(SPACE)
             for watch in self._watches.values():
+                if not watch.due and watch.after + 1 < compacted:
+                    watch.skip(compacted)
                 if watch.after < revision:
                     watch.wake()
             self._checked = revision
@@ -189,7 +215,7 @@ class WatchStream:
         if not self._progress_due:
             return (told,)
         watch = self._woken[0]  # Followed anew, so that the driver goes on pulling until all is told.
-        return (told, Follow(KeyRange(SPACE, watch.form.start, watch.form.end), watch.wake, watch.id))
+        return (told, self._follow(watch))
 
     # --- what it is told
 
@@ -211,6 +237,8 @@ class WatchStream:
 
     def _tell(self, reader: Reader, watch: _Watch, revision: int, told: list[bytes]) -> int:
         try:
+            if watch.lost:
+                raise Compacted("events of a watch are forgotten")
             news = self._events.news(reader, watch.form, watch.after)
         except Compacted:
             told.append(self._compacted(watch, reader.space_compacted(SPACE)))
