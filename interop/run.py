@@ -67,6 +67,20 @@ SUITES = [
     Suite("node-consul", "npm", "npm", [sys.executable, "node_consul.py"], "consul", carried=False),
     Suite("golden", "python3", "python3", [sys.executable, "golden.py"], "consul", carried=False),
     Suite("h2spec", "h2spec", "h2spec (none: build github.com/summerwind/h2spec)", H2SPEC, "http2", carried=False),
+    Suite("python-etcd3", "python3", "python3", [sys.executable, "suite.py", "python-etcd3"], "etcd"),
+    Suite("aetcd", "python3", "python3", [sys.executable, "suite.py", "aetcd"], "etcd"),
+    Suite("etcd3-py", "python3", "python3", [sys.executable, "suite.py", "etcd3-py"], "etcd", carried=False),
+    Suite("golden", "python3", "python3", [sys.executable, "golden.py"], "etcd", carried=False),
+    Suite("etcdctl-3.4", "sh", "dash", [sys.executable, "program.py", "etcdctl-3.4"], "etcd", carried=False),
+    Suite("etcdctl-3.5", "sh", "dash", [sys.executable, "program.py", "etcdctl-3.5"], "etcd"),
+    Suite("etcdctl-3.6", "sh", "dash", [sys.executable, "program.py", "etcdctl-3.6"], "etcd", carried=False),
+    Suite("go", "go", "golang-go", [sys.executable, "program.py", "go"], "etcd"),
+    Suite("go-old", "go", "golang-go", [sys.executable, "program.py", "go-old"], "etcd"),
+    Suite("node", "npm", "npm", [sys.executable, "program.py", "node"], "etcd"),
+    Suite("java", "mvn", "maven", [sys.executable, "program.py", "java"], "etcd"),
+    # Its build takes minutes in a fresh clone.
+    Suite("rust", "cargo", "cargo", [sys.executable, "program.py", "rust"], "etcd", carried=False),
+    Suite("differential", "python3", "python3", [sys.executable, "differential.py"], "etcd", carried=False),
 ]
 
 
