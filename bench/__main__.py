@@ -23,13 +23,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import consul, peers, scenarios
+from bench import consul, etcd, peers, scenarios
 
 RESULTS = Path(__file__).parent / "results"
 PEERS = "peers"
 SCENARIOS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     **scenarios.SCENARIOS,
     **consul.SCENARIOS,
+    **etcd.SCENARIOS,
     PEERS: peers.measure,
 }
 

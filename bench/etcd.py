@@ -1,0 +1,243 @@
+"""The etcd face beside a real etcd, where ``etcd`` is on PATH: gRPC, watches, the JSON gateway, memory and restart.
+
+Both keep their data on disk and answer a write when it is there. The load generator is ``etcd_load.go`` beside this
+file, built into the cache with ``go``: calls at the rate that is measured here would make one in Python the limit.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.compare import Aim, Row, Side, compare, loaded, together
+from bench.peers import free_port, wait_for
+from bench.server import Process, Server, cache, load, pinned
+
+SECONDS = 3
+KEYS = 10_000
+MANY_KEYS = 1_000_000
+SHAPES = ((1, 64), (8, 16), (64, 1))
+SETTLE_SECONDS = 3
+"""After a fill: a collector catches up before memory is read."""
+FIRST_ANSWER_SECONDS = 120
+GENERATOR_SECONDS = 600
+
+
+# --- the two servers
+
+
+def townhall() -> Side:
+    """Ours, durable, with etcd's protocol."""
+    running = Server(arguments=["--etcd", "0"])
+    try:
+        running.start()
+    except BaseException:
+        running.remove()
+        raise
+    return Side("townhall", "", running, {"http": running.listen["etcd"]})
+
+
+class Etcd(Process):
+    """A real etcd of one member."""
+
+    def __init__(self) -> None:
+        super().__init__("etcd")
+        self.port, self.peer_port = free_port(), free_port()
+
+    def start(self) -> None:
+        """Start it, or start it again on its data."""
+        client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.peer_port}"
+        command = [
+            *pinned(0), "etcd", "--data-dir", str(self.folder / "data"), "--listen-client-urls", client,
+            "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+            "--initial-cluster", f"default={peer}", "--log-level", "error", "--quota-backend-bytes", str(8 << 30),
+        ]  # fmt: skip
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, text=True)
+        wait_for(self.port, FIRST_ANSWER_SECONDS)
+
+
+def real_version() -> str:
+    """What ``etcd`` on PATH calls itself; '' without one."""
+    if shutil.which("etcd") is None:
+        return ""
+    printed = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=True).stdout
+    return printed.splitlines()[0].rpartition(" ")[2]
+
+
+def real() -> Side:
+    """A real etcd, its data on the same disk."""
+    running = Etcd()
+    try:
+        running.start()
+    except BaseException:
+        running.remove()
+        raise
+    return Side("etcd", real_version(), running, {"http": f"127.0.0.1:{running.port}"})
+
+
+@contextmanager
+def sides() -> Iterator[list[Side]]:
+    """Townhall, and the real one where it is."""
+    with together([townhall, real] if real_version() else [townhall]) as running:
+        yield running
+
+
+def about(running: list[Side]) -> list[Row]:
+    """The row that says what it was compared with."""
+    if len(running) > 1:
+        return [{"what": f"beside etcd {running[1].version}"}]
+    return [{"what": "beside no etcd", "missing": "etcd on PATH"}]
+
+
+# --- the generator
+
+
+def generator() -> str:
+    """The load generator, built once for each state of its source."""
+    source = Path(__file__).with_name("etcd_load.go")
+    target = cache() / "etcd_load"
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        command = ["go", "build", "-o", str(target), str(source)]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return str(target)
+
+
+def drive(side: Side, *arguments: object) -> dict[str, Any]:
+    """One run of the generator on the second core."""
+    command = [*pinned(1), generator(), side.where["http"], *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=GENERATOR_SECONDS, check=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def calls_of(*arguments: object) -> Callable[[Side], Row]:
+    """Calls for some seconds; the row says how many answers were wrong, if any were."""
+
+    def run(side: Side) -> Row:
+        row = drive(side, *arguments, SECONDS)
+        if not row["bad"]:
+            del row["bad"]
+        return row
+
+    return run
+
+
+# --- scenarios
+
+
+def calls(rounds: int) -> list[Row]:
+    """Reads, writes, leases and keep-alives over gRPC, in three shapes of connections × streams."""
+    with sides() as running:
+        for side in running:
+            drive(side, "fill", KEYS)
+        rows = about(running)
+        for op, times in (("range", 3), ("serializable", 3), ("put", 2), ("txn", 2), ("mixed", 2)):
+            for connections, streams in SHAPES:
+                run = calls_of("load", op, connections, streams)
+                rows.append(compare(f"{op}, {connections}×{streams}", running, rounds, Aim(times), run))
+        for op, times in (("ten", 3), ("thousand", 5), ("grant", 2)):
+            rows.append(compare(f"{op}, 8×16", running, rounds, Aim(times), calls_of("load", op, 8, 16)))
+        for connections, streams in ((1, 64), (64, 1)):
+            run = calls_of("keepalive", connections, streams)
+            rows.append(compare(f"keep-alive, {connections}×{streams}", running, rounds, Aim(2), run))
+        return rows
+
+
+def watches(rounds: int) -> list[Row]:
+    """One key and all who watch it, on one stream and on many; then a thousand keys with ten watchers each."""
+    with sides() as running:
+        rows = about(running)
+        for watchers, changes in ((1_000, 20), (10_000, 10)):
+            for connections, streams in ((1, 1), (8, watchers // 8)):
+                where = "one stream" if streams == 1 else f"{watchers:,} streams"
+
+                def run(side: Side, watchers: int = watchers, changes: int = changes, shape: tuple[int, int] = (connections, streams)) -> Row:  # fmt: skip
+                    before = side.process.memory()
+                    row = drive(side, "fanout", 1, watchers, *shape, changes)
+                    # What is left when they are gone is the allocator's; the peak while they were there is not seen.
+                    row["left_bytes"] = side.process.memory() - before
+                    return row
+
+                aim = Aim(10, "last_after_answer_ms", less=True)
+                rows.append(compare(f"change → {watchers:,} watchers on {where}", running, rounds, aim, run))
+
+        def many(side: Side) -> Row:
+            return drive(side, "fanout", 1_000, 10, 8, 1, 5)
+
+        rows.append(compare("1,000 keys × 10 watchers", running, rounds, Aim(2), many))
+        return rows
+
+
+def gateway(rounds: int) -> list[Row]:
+    """The JSON gateway, 64 connections."""
+    with sides() as running:
+        for side in running:
+            drive(side, "fill", KEYS)
+        rows = about(running)
+        value = base64.b64encode(b"v" * 256).decode()
+        keys = [base64.b64encode(f"k/{number:08d}".encode()).decode() for number in range(0, KEYS, 10)]
+        for name, body in (("range", {}), ("put", {"value": value})):
+            requests = [
+                {"method": "POST", "path": f"/v3/kv/{name}", "body": json.dumps({"key": key, **body})} for key in keys
+            ]
+
+            def run(side: Side, requests: list[dict[str, str]] = requests) -> Row:
+                return loaded(load(side.url(), connections=64, seconds=SECONDS, requests=requests))
+
+            rows.append(compare(f"gateway {name}, 64 connections", running, rounds, Aim(5), run))
+        return rows
+
+
+def scale(rounds: int) -> list[Row]:
+    """A million keys: what one costs, and how long a restart after a kill takes until the first answer."""
+    with sides() as running:
+        rows = about(running)
+
+        def fill(side: Side) -> Row:
+            before = side.process.memory()
+            filled = drive(side, "fill", MANY_KEYS)
+            time.sleep(SETTLE_SECONDS)
+            each = (side.process.memory() - before) / filled["operations"]
+            return {"bytes_per_key": each, "fill_seconds": filled["seconds"]}
+
+        rows.append(compare("a million keys of 256 bytes", running, 1, Aim(1, "bytes_per_key", less=True), fill))
+        aim = Aim(1, "restart_seconds", less=True)
+        rows.append(compare("restart with them", running, rounds, aim, _restart))
+        return rows
+
+
+def _restart(side: Side) -> Row:
+    side.process.stop(signal.SIGKILL)
+    began = time.perf_counter()
+    assert isinstance(side.process, Server | Etcd)
+    side.process.start()
+    if isinstance(side.process, Server):
+        side.where["http"] = side.process.listen["etcd"]
+    deadline = began + FIRST_ANSWER_SECONDS
+    body = json.dumps({"key": base64.b64encode(b"k/00000000").decode()})
+    plan = {"connections": 1, "requests": [{"method": "POST", "path": "/v3/kv/range", "body": body}]}
+    while True:
+        try:
+            if list(load(side.url(), once=True, **plan)["statuses"]) == ["200"]:
+                return {"restart_seconds": time.perf_counter() - began}
+        except subprocess.CalledProcessError:
+            if time.perf_counter() > deadline:
+                raise
+        time.sleep(0.05)
+
+
+SCENARIOS: dict[str, Callable[[int], list[Row]]] = {
+    "etcd-calls": calls,
+    "etcd-watches": watches,
+    "etcd-gateway": gateway,
+    "etcd-scale": scale,
+}
