@@ -80,6 +80,8 @@ class Side:
             for answer in self.stream:
                 self.last_heard = time.monotonic()
                 note = self.told.setdefault(answer.watch_id, [])
+                if answer.canceled and any(each[0] == "canceled" for each in note if isinstance(each, tuple)):
+                    continue  # etcd also answers the cancel of a watch that a compaction has ended; we say nothing.
                 for name in ("created", "canceled"):
                     if getattr(answer, name):
                         note.append((name, answer.compact_revision, answer.cancel_reason))
