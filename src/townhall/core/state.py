@@ -298,7 +298,8 @@ class State:
     def tie(self, ties: Ties) -> None:
         """Put ties in force. What they make of the keys that stand is the caller's to do."""
         self.ties = ties if ties.all else None
-        self.touched = {} if ties.exports else None
+        # What this commit has touched so far (instances that came by an import which ends) is still to be shown.
+        self.touched = (self.touched or {}) if ties.exports else None
 
     # --- changing shared things (see the head of this file) ---------------------------------------------------------
 

@@ -237,6 +237,15 @@ def test_ties_come_and_go_with_what_they_brought(world):
     assert set(shown(world).values()) == {b"127.0.0.1:80"}
 
 
+def test_an_import_that_ends_takes_its_instances_out_of_the_exports_that_stay(world):
+    world.put(b"service/web/a", value(8080))
+    assert len(shown(world)) == 1
+    world.run(commands.PutLayouts((EXPORT,)))
+    assert ids(world) == []
+    assert shown(world) == {}
+    world.state.check()
+
+
 def test_an_export_begins_below_a_prefix_that_is_empty():
     world = KeysWorld()
     world.put(b"all/x", b"1")
