@@ -2,7 +2,7 @@
 
 The key is the truth: while it stands and can be read, the instance of its name is what it says, whoever registered
 under that name before. Whoever deletes the key, or writes what cannot be read, takes the instance out deliberately;
-the end of the key's lease takes both, and by expiry the instance goes silently (docs/decisions/0030).
+the end of the key's lease takes both, and by expiry the instance goes silently (docs/decisions/0006).
 """
 
 from __future__ import annotations

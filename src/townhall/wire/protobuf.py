@@ -11,7 +11,7 @@
         version: Annotated[int | None, 7, OneOf("target")] = None
 
 ``protobuf_decode`` and ``protobuf_encode`` make their tables from the declarations, and ``protobuf_json`` the JSON form.
-Why it is not generated code over a library: docs/decisions/0020.
+Why it is not generated code over a library: docs/decisions/0005.
 """
 
 from __future__ import annotations

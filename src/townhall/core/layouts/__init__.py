@@ -7,7 +7,7 @@ for what cannot be said in it. Neither ever raises: a key that is no instance is
 
 What a layout reads is part of the journal's meaning, because ``evolve`` reads the keys again when it replays. So a
 layout that has been released may not read anything differently: another reading is another name in ``LAYOUTS``
-(docs/decisions/0030). What survives each way is the table in docs/protocols/etcd-layouts.md, which a test holds
+(docs/decisions/0006). What survives each way is the table in docs/protocols/etcd-layouts.md, which a test holds
 against the code.
 """
 

@@ -1,6 +1,6 @@
 """The Auth service: users, roles and permissions of the space, and logging in.
 
-Passwords are hashed beside the loop (docs/decisions/0010), after whoever asks was found to have the right: a stranger
+Passwords are hashed beside the loop (docs/decisions/0004), after whoever asks was found to have the right: a stranger
 cannot make the registry work. Texts and codes are those of etcd 3.6.
 """
 
