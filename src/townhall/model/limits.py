@@ -274,6 +274,9 @@ JSON_DEPTH_MAX: Final = 64
 """Nesting of a JSON body; the deepest real one (an etcd transaction) has about 12."""
 PROTOBUF_DEPTH_MAX: Final = 64
 """Nesting of a protobuf message, as of JSON; protobuf's own parsers stop at 100."""
+PROTOBUF_MESSAGES_MAX: Final = 65_536
+"""Messages in one list: a body of empty ones, two bytes each, would otherwise take a second to read. The largest honest
+list, the keys of a wide range, is one that we write and do not read."""
 CONNECTIONS_MAX: Final = 20_000
 """In all; 10,000 parked watchers and as many others."""
 CONNECTIONS_PER_ADDRESS_MAX: Final = 20_000

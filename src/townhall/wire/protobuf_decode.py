@@ -192,7 +192,7 @@ def _read_message(field: Field) -> _Read:
 
 
 def _read_messages(field: Field) -> _Read:
-    place, type_ = field.place, field.type
+    place, type_, name = field.place, field.type, field.name
 
     def read(data: bytes, position: int, values: list[Any], depth: int) -> int:
         if depth >= limits.PROTOBUF_DEPTH_MAX:
@@ -203,6 +203,8 @@ def _read_messages(field: Field) -> _Read:
         _fill(compiled.reads, data[position:stop], found, depth + 1)
         items = values[place]
         if items:
+            if len(items) >= limits.PROTOBUF_MESSAGES_MAX:
+                raise Malformed(f"more than {limits.PROTOBUF_MESSAGES_MAX} messages in field {name}", field=name)
             items.append(type_(*found))
         else:
             values[place] = [type_(*found)]

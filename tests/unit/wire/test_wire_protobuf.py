@@ -158,3 +158,10 @@ def test_fields_tell_the_declaration() -> None:
     assert by_name["colours"].repeated
     assert by_name["one_number"].explicit
     assert not by_name["one_child"].explicit
+
+
+def test_a_list_of_messages_has_an_end() -> None:
+    most = limits.PROTOBUF_MESSAGES_MAX
+    assert len(decode(Sample, b"\x52\x00" * most).children) == most
+    with pytest.raises(Malformed, match="children"):
+        decode(Sample, b"\x52\x00" * (most + 1))
