@@ -120,6 +120,8 @@ class Stream(msgspec.Struct, frozen=True):
     heartbeat: bytes = b""
     """Sent when nothing else was for ``heartbeat_ms``."""
     heartbeat_ms: int = 0
+    tick: Callable[[], None] | None = None
+    """Called every ``heartbeat_ms`` instead, whatever was sent meanwhile; it takes note, and ``pull`` follows."""
     subscriber: Subscriber | None = None
     services: Sequence[tuple[str, str, str]] = ()
     """What it subscribes to, for the table of subscribers."""

@@ -149,6 +149,8 @@ KEY_SIZE_MAX: Final = 4_096
 """etcd has no limit of its own; ZooKeeper paths and Consul keys stay far below."""
 VALUE_SIZE_MAX: Final = 1_572_864
 """etcd's limit for a whole request; ZooKeeper has 1 MiB, Consul 512 KiB."""
+WATCH_PROGRESS_MS: Final = 600_000
+"""An etcd watch that asked for it and was quiet for so long is told how far it is (etcd's watch progress interval)."""
 TXN_OPERATIONS_MAX: Final = 128
 """etcd's and Consul's limit, for compares, success and failure branch each."""
 TXN_DEPTH_MAX: Final = 4

@@ -80,6 +80,7 @@ class StreamCall(CallRun):
         driver.peers.take_place(self.peer)
         driver.counters.streams += 1
         self._open = True
+        self._rest()
         if stream.interests:
             self._ticket = driver.hub.watch(stream.interests, self._wake)
         if stream.subscriber is not None:
@@ -172,14 +173,22 @@ class StreamCall(CallRun):
     # --- time
 
     def _rearm(self) -> None:
+        """Something was sent: the next heartbeat is a whole interval away. Ticks come whatever is sent."""
+        if self._stream.tick is None:
+            self._rest()
+
+    def _rest(self) -> None:
         if self._stream.heartbeat_ms and self._open:
             self.wait(self._stream.heartbeat_ms)
 
     def waited(self) -> None:
-        if not self._clogged:
+        if self._stream.tick is not None:
+            self._stream.tick()
+            self.schedule()
+        elif not self._clogged:
             self.peer.outbox.send(self.exchange, self._stream.heartbeat)
             self.peer.say()
-        self._rearm()
+        self._rest()
 
     # --- ends
 

@@ -78,6 +78,7 @@ class StreamRun(Run):
             raise
         if stream.subscriber is not None:
             self._subscription = driver.hub.subscribe(stream.subscriber, stream.services)
+        self._rest()
         return pulled
 
     def _watch(self) -> None:
@@ -139,13 +140,21 @@ class StreamRun(Run):
             self._unsent = {}
 
     def _rearm(self) -> None:
+        """Something was sent: the next heartbeat is a whole interval away. Ticks come whatever is sent."""
+        if self._stream.tick is None:
+            self._rest()
+
+    def _rest(self) -> None:
         if self._stream.heartbeat_ms and self._ticket is not None:
             self.driver.wheel.arm(self, self._stream.heartbeat_ms)
 
     def expired(self) -> None:
-        if not self.peer.blocked:
+        if self._stream.tick is not None:
+            self._stream.tick()
+            self._wake()
+        elif not self.peer.blocked:
             self.peer.send(self._frame(self._stream.heartbeat))
-        self._rearm()
+        self._rest()
 
     def leave(self) -> None:
         self.end(self._stream.leaving)

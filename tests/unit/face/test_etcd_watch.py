@@ -14,7 +14,7 @@ from townhall.face.etcd import events as etcd_events
 from townhall.face.etcd import watch as etcd_watch
 from townhall.face.etcd.events import Events, Form
 from townhall.face.etcd.member import SPACE
-from townhall.model import guard
+from townhall.model import guard, limits
 from townhall.wire.etcd import kv
 from townhall.wire.etcd.kv import KeyValue
 from townhall.wire.etcd.watch import (
@@ -217,6 +217,44 @@ def test_progress_waits_until_all_have_caught_up(world: EtcdWorld, monkeypatch: 
     heard = [one for step in steps if isinstance(step, bytes) for one in messages(step, WatchResponse)]
     heard += stream.hear()
     assert told(heard) == [(0, []), (0, ["a@2", "a@3"]), (0, ["a@4", "a@5"]), (0, ["a@6"]), (-1, [])]
+
+
+def test_a_quiet_watch_that_asked_is_told_how_far_it_is(world: EtcdWorld) -> None:
+    stream = watching(world)
+    stream.say(create(b"a", progress_notify=True))
+    stream.say(create(b"b"))
+    tick = stream.duplex.stream.tick
+    assert tick is not None
+    assert stream.duplex.stream.heartbeat_ms == limits.WATCH_PROGRESS_MS
+    tick()
+    assert stream.hear() == [], "it has only just come"
+    world.put(b"z")
+    tick()
+    assert [bare(one) for one in stream.hear()] == [(0, "events", 2)]
+    world.put(b"a")
+    assert told(stream.hear()) == [(0, ["a@3"])]
+    tick()
+    assert stream.hear() == [], "it was told something in this interval"
+    tick()
+    assert [bare(one) for one in stream.hear()] == [(0, "events", 3)]
+    stream.say(cancel(0))
+    tick()
+    tick()
+    assert stream.hear() == []
+
+
+def test_progress_is_never_told_before_what_happened(world: EtcdWorld) -> None:
+    stream = watching(world)
+    stream.say(create(b"a", progress_notify=True))
+    tick = stream.duplex.stream.tick
+    assert tick is not None
+    tick()
+    # As if the wake-up had not come yet.
+    for follow in stream.follows.values():
+        world.index.remove((follow.interest,), follow)
+    world.put(b"a")
+    tick()
+    assert told(stream.hear()) == [(0, ["a@2"])]
 
 
 def test_many_watches_are_told_in_slices(world: EtcdWorld) -> None:

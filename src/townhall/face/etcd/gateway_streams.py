@@ -53,6 +53,7 @@ def stream(found: Stream, render: Render) -> Stream:
         content_type=b"application/json",
         heartbeat=lines(found.heartbeat, render),
         heartbeat_ms=found.heartbeat_ms,
+        tick=found.tick,
         leaving=lines(found.leaving, render),
     )
 
@@ -164,6 +165,7 @@ def duplex(found: Duplex, read: Render, render: Render, tell: Callable[[Townhall
             content_type=b"application/json",
             heartbeat=lines(first.heartbeat, render),
             heartbeat_ms=first.heartbeat_ms,
+            tick=first.tick,
             leaving=lines(first.leaving, render),
         ),
         conversation.receive,

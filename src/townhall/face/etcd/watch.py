@@ -24,6 +24,7 @@ from townhall.face.etcd.events import EVENTS_SIZE_MAX, Events, Form, News
 from townhall.face.etcd.member import SPACE, Identity
 from townhall.face.etcd.requests import MESSAGE_SIZE_MAX
 from townhall.face.grpc import Call, Code, Kind, Method, framed
+from townhall.model import limits
 from townhall.model.errors import Compacted, Denied, Unauthenticated
 from townhall.wire.etcd import fragments
 from townhall.wire.etcd import watch as wire
@@ -63,7 +64,7 @@ class WatchService:
 class _Watch:
     """One watch: how far it has been told."""
 
-    __slots__ = ("_floor", "_woken", "after", "due", "form", "fragment", "id", "live", "lost", "progress")
+    __slots__ = ("_floor", "_woken", "after", "due", "form", "fragment", "id", "live", "lost", "progress", "quiet")
 
     def __init__(self, id_: int, form: Form, after: int, woken: deque[_Watch]) -> None:
         self.id = id_
@@ -71,6 +72,9 @@ class _Watch:
         self.after = after
         self.fragment = False
         self.progress = False
+        """It wants to be told how far it is when it was quiet for a while."""
+        self.quiet = False
+        """Nothing was told since the last tick."""
         self.live = True
         self.due = False
         """It stands in line to be told."""
@@ -105,7 +109,7 @@ class _Watch:
 class WatchStream:
     """The watches of one call."""
 
-    __slots__ = ("_checked", "_dead", "_events", "_header", "_next_id", "_progress_due", "_watches", "_woken")
+    __slots__ = ("_checked", "_dead", "_events", "_header", "_next_id", "_progress_due", "_quiet", "_watches", "_woken")
 
     def __init__(self, identity: Identity, events: Events) -> None:
         self._header = identity.header
@@ -117,12 +121,22 @@ class WatchStream:
         """Watches that were cancelled within a pull, whose cursors are still there."""
         self._progress_due = False
         """Progress was asked for, and is told when all watches have caught up."""
+        self._quiet: list[_Watch] = []
+        """Those that are told how far they are, when all watches have caught up."""
         self._checked = 0
         """All watches have been told up to this revision of the space."""
 
     def duplex(self) -> Duplex:
         """What the driver runs."""
-        return Duplex(Stream((), self.pull), self.receive, self.closed, outlives_input=True)
+        stream = Stream((), self.pull, heartbeat_ms=limits.WATCH_PROGRESS_MS, tick=self.tick)
+        return Duplex(stream, self.receive, self.closed, outlives_input=True)
+
+    def tick(self) -> None:
+        """Watches that asked for it and were told nothing since the last tick are told how far they are."""
+        for watch in self._watches.values():
+            if watch.progress and watch.quiet:
+                self._quiet.append(watch)
+            watch.quiet = True
 
     def closed(self, clean: bool) -> Sequence[Command]:
         """Nothing is left behind."""
@@ -230,10 +244,24 @@ class WatchStream:
             count += 1
             if watch.live:
                 size += self._tell(reader, watch, revision, told)
-        if self._progress_due and not woken:
-            self._progress_due = False
-            told.append(self._message(revision, fragments.watch_id(_NO_WATCH)))
+        if not woken:
+            if self._progress_due:
+                self._progress_due = False
+                told.append(self._message(revision, fragments.watch_id(_NO_WATCH)))
+            for one in self._quiet:
+                self._tell_progress(reader, one, revision, told)
+            self._quiet.clear()
         return Pulled(b"".join(told), more=bool(woken)) if told or woken else None
+
+    def _tell_progress(self, reader: Reader, watch: _Watch, revision: int, told: list[bytes]) -> None:
+        """How far a quiet watch is; first what has happened since, whose wake-up may be still to come."""
+        if watch.live and watch.after < revision:
+            compacted = reader.space_compacted(SPACE)
+            if watch.after + 1 < compacted:
+                watch.skip(compacted)
+            self._tell(reader, watch, revision, told)
+        if watch.live and watch.quiet and watch.after >= revision:
+            told.append(self._message(revision, fragments.watch_id(watch.id)))
 
     def _tell(self, reader: Reader, watch: _Watch, revision: int, told: list[bytes]) -> int:
         try:
@@ -245,6 +273,7 @@ class WatchStream:
             self._dead.append(Unfollow(watch.id))
             return len(told[-1])
         watch.after = news.after
+        watch.quiet = watch.quiet and not news.payloads
         if news.more:
             watch.wake()
         return self._write(watch, news, self._header.at(revision), told)
