@@ -150,17 +150,17 @@ class Http2Peer(Timed, asyncio.Protocol):
     def request(self, stream: Stream, head: Head, varying: bytes, ended: bool) -> None:
         """See ``wire.http2``."""
         driver = self.driver
-        known = head.plan
-        if type(known) is CallPlan and known.usual and not varying and not ended and not self.outbox.unsent:
-            # The shortest path: its message is to come.
-            stream.owner = known
-            return
         if varying:
             try:
                 stream.due = driver.due(varying)
             except GrpcFault as fault:
                 driver.refuse(self, stream, driver.refusal(fault, None))
                 return
+        known = head.plan
+        if type(known) is CallPlan and known.usual and not ended and not self.outbox.unsent:
+            # The shortest path: its message is to come.
+            stream.owner = known
+            return
         plan = driver.begin(self, stream, head)
         if plan is None:
             return
