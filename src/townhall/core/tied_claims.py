@@ -25,8 +25,9 @@ def with_ties(state: State, ties: Ties, claims: Footprint) -> Footprint:
     if claims == EVERYTHING:
         return EVERYTHING
     names: dict[Name, None] = {}
+    alone = not any(_is_instance(claim) for claim in claims)
     for claim in claims:
-        for name in _instances(state, ties, claim):
+        for name in _instances(state, ties, claim, alone=alone):
             names[name] = None
             if len(names) > _CLAIMS_COUNT_MAX:
                 return EVERYTHING
@@ -41,8 +42,16 @@ def with_ties(state: State, ties: Ties, claims: Footprint) -> Footprint:
     return claims | added
 
 
-def _instances(state: State, ties: Ties, claim: Hashable) -> Iterable[Name]:
-    """The instances that a command with this claim may change. A lease or key that is relied on changes none."""
+def _is_instance(claim: Hashable) -> bool:
+    wanted = claim.claim if type(claim) is Shared else claim
+    return type(wanted) is tuple and type(wanted[0]) is ServiceKey
+
+
+def _instances(state: State, ties: Ties, claim: Hashable, *, alone: bool) -> Iterable[Name]:
+    """The instances that a command with this claim may change. A lease or key that is relied on changes none.
+
+    ``alone``: the command claims no instance by itself.
+    """
     shared = type(claim) is Shared
     wanted = claim.claim if type(claim) is Shared else claim
     if type(wanted) is KeyRange:
@@ -57,7 +66,7 @@ def _instances(state: State, ties: Ties, claim: Hashable) -> Iterable[Name]:
     if wanted[0] == "node":
         return state.book.instances.get(wanted[1], ())
     if wanted[0] == "check":
-        return _checked(state, wanted)
+        return _checked(state, wanted, alone=alone)
     return ()
 
 
@@ -76,10 +85,14 @@ def _made_by(state: State, ties: Ties, span: KeyRange) -> Iterator[Name]:
                 yield name
 
 
-def _checked(state: State, wanted: tuple[Hashable, ...]) -> Iterable[Name]:
+def _checked(state: State, wanted: tuple[Hashable, ...], *, alone: bool) -> Iterable[Name]:
+    """Whom a check is about. One that is not there yet is about the instance that its command claims beside it, or
+    about the whole node when that claims none: else each new instance with a check would claim all others of its node.
+    """
     _, node, id_ = wanted
     check = state.book.checks.get((str(node), str(id_)))
+    if check is None and not alone:
+        return ()
     if check is not None and check.key is not None:
         return ((check.key, check.instance),)
-    # Of the whole node, or one that is not there yet and may be.
     return state.book.instances.get(str(node), ())

@@ -9,14 +9,16 @@ import pytest
 from core_keys_world import KeysWorld
 from core_world import WEB, replay
 
-from townhall.core import Rules, commands
+from townhall.core import EVERYTHING, Rules, commands
 from townhall.core.codec import dump_state, load_state
 from townhall.core.decide_ties import check_ties, guard_writes, standing_source
 from townhall.core.evolve_imports import keys_changed
 from townhall.core.evolve_ties import project
+from townhall.core.footprint import footprint
 from townhall.core.tied_claims import with_ties
 from townhall.core.ties import Ties, overlap
 from townhall.model import limits
+from townhall.model.check import CheckStatus
 from townhall.model.errors import Conflict, InvalidField, OverLimit
 from townhall.model.instance import ServiceKey, Verdict
 from townhall.model.keys import Delete, Put, Transaction
@@ -321,3 +323,23 @@ def _space():
     from townhall.core.keyspace import Keyspace
 
     return Keyspace("etcd")
+
+
+def test_registrations_with_checks_on_one_node_share_a_group(world):
+    def register(id_: str) -> commands.Register:
+        put = commands.PutCheck(node="m", id=f"c-{id_}")
+        return commands.Register(
+            key=WEB, id=id_, address="127.0.0.1", port=80, persistent=True, node="m", checks=(put,)
+        )
+
+    for number in range(70):
+        world.run(register(f"i{number}"))
+    one, other = (footprint(register(id_), world.state) for id_ in ("new", "newer"))
+    assert EVERYTHING not in (one, other)
+    assert not one & other
+    # A new check of the whole node concerns everything on it.
+    assert footprint(commands.PutCheck(node="m", id="whole"), world.state) == EVERYTHING
+    # And one that stands concerns what it is about.
+    about = footprint(commands.SetCheck(node="m", id="c-i3", status=CheckStatus.PASSING), world.state)
+    assert (WEB, "i3") in about
+    assert (WEB, "i4") not in about
