@@ -217,8 +217,12 @@ def test_nothing_acknowledged_is_lost_and_watches_resume(tmp_path: Path, request
             Watcher(server.address, "/api/v1/watch?service=crash"),
             Watcher(server.address, "/api/v1/kv?prefix=counter/&watch=1"),
         ]
-        for thread in (*clients, *watchers):
-            thread.start()
+        for watcher in watchers:
+            watcher.start()
+        # A watch tells what happens after its first event; what was written before that is not its to tell.
+        until(lambda: all(watcher.events for watcher in watchers), what=f"both watches have begun (seed {seed})")
+        for client in clients:
+            client.start()
         for _ in range(rounds):
             kill_and_restart(server, rng)
         before = [client.counter for client in clients]
