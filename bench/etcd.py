@@ -29,6 +29,8 @@ SETTLE_SECONDS = 3
 """After a fill: a collector catches up before memory is read."""
 FIRST_ANSWER_SECONDS = 120
 GENERATOR_SECONDS = 600
+WATCHING_SECONDS = 1
+"""Between the last watch and the first change: memory is read when a collector has caught up."""
 
 
 # --- the two servers
@@ -160,21 +162,46 @@ def watches(rounds: int) -> list[Row]:
             for connections, streams in ((1, 1), (8, watchers // 8)):
                 where = "one stream" if streams == 1 else f"{watchers:,} streams"
 
-                def run(side: Side, watchers: int = watchers, changes: int = changes, shape: tuple[int, int] = (connections, streams)) -> Row:  # fmt: skip
-                    before = side.process.memory()
-                    row = drive(side, "fanout", 1, watchers, *shape, changes)
-                    # What is left when they are gone is the allocator's; the peak while they were there is not seen.
-                    row["left_bytes"] = side.process.memory() - before
-                    return row
+                def run(side: Side, shape: tuple[int, ...] = (1, watchers, connections, streams, changes)) -> Row:
+                    return _fanout(side, *shape)
 
-                aim = Aim(10, "last_after_answer_ms", less=True)
+                aim = Aim(10, "last_ms", less=True)
                 rows.append(compare(f"change → {watchers:,} watchers on {where}", running, rounds, aim, run))
 
         def many(side: Side) -> Row:
-            return drive(side, "fanout", 1_000, 10, 8, 1, 5)
+            return _fanout(side, 1_000, 10, 8, 1, 5)
 
         rows.append(compare("1,000 keys × 10 watchers", running, rounds, Aim(2), many))
-        return rows
+    # Servers that have not had watchers before: what they keep of earlier ones would hide what these cost.
+    for connections, streams in ((8, 1_250), (1_000, 10)):
+        with sides() as running:
+
+            def crowd(side: Side, shape: tuple[int, ...] = (1, 10_000, connections, streams, 1)) -> Row:
+                return _fanout(side, *shape)
+
+            aim = Aim(4, "watcher_bytes", less=True)
+            rows.append(compare(f"10,000 watch streams, {connections:,}×{streams:,}", running, 1, aim, crowd))
+    return rows
+
+
+def _fanout(side: Side, *shape: int) -> Row:
+    """Keys that are watched and changed. ``watcher_bytes`` is what the server grew by until all of them watched."""
+    before = side.process.memory()
+    command = [*pinned(1), generator(), side.where["http"], "fanout", *map(str, shape)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            watching = json.loads(process.stdout.readline())["watching"]
+            time.sleep(WATCHING_SECONDS)
+            each = (side.process.memory() - before) / watching
+            printed, _ = process.communicate("\n", GENERATOR_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+    row: Row = json.loads(printed)
+    # What is left when they are gone is the allocator's.
+    return {**row, "watcher_bytes": each, "left_bytes": side.process.memory() - before}
 
 
 def gateway(rounds: int) -> list[Row]:

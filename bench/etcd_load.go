@@ -4,7 +4,7 @@
 //	          | fanout KEYS WATCHERS CONNECTIONS STREAMS CHANGES
 //
 // The header table of the peer is set to nothing, so header blocks need not be read: an answer that is no refusal has a
-// message, and the message is checked. Prints one JSON object.
+// message, and the message is checked. Prints one JSON object. fanout prints one before, when all watch, and waits for a line.
 package main
 
 import (
@@ -424,7 +424,7 @@ func keepalive(connections, streams int, seconds float64) result {
 func fanout(names, watchers, connections, streams, changes int) result {
 	var lock sync.Mutex
 	var sent, acknowledged time.Time
-	var fromSend, fromAnswer, writer []time.Duration
+	var fromSend, lasts, fromAnswer, writer []time.Duration
 	heard := 0
 	done := make(chan bool, 1)
 	created := make(chan bool, 1<<20)
@@ -484,7 +484,9 @@ func fanout(names, watchers, connections, streams, changes int) result {
 			}
 		}()
 	}
-	time.Sleep(300 * time.Millisecond)
+	// Whoever runs this looks at the server now, and says when to go on.
+	json.NewEncoder(os.Stdout).Encode(result{"watching": total})
+	bufio.NewReader(os.Stdin).ReadString('\n')
 	w, began, used := dial(), time.Now(), cpu()
 	last := time.Duration(0)
 	for turn := range changes {
@@ -499,6 +501,7 @@ func fanout(names, watchers, connections, streams, changes int) result {
 				<-done
 				lock.Lock()
 				took := time.Since(acknowledged)
+				lasts = append(lasts, time.Since(sent))
 				lock.Unlock()
 				fromAnswer = append(fromAnswer, took)
 				last = max(last, took)
@@ -514,8 +517,9 @@ func fanout(names, watchers, connections, streams, changes int) result {
 	found := summary([][]time.Duration{fromSend}, 0)
 	waits := summary([][]time.Duration{writer}, 0)
 	late := summary([][]time.Duration{fromAnswer}, 0)
+	whole := summary([][]time.Duration{lasts}, 0)
 	return result{
-		"events": heard, "p50_ms": found["p50_ms"], "p99_ms": found["p99_ms"], "last_after_answer_ms": late["p50_ms"],
+		"events": heard, "p50_ms": found["p50_ms"], "p99_ms": found["p99_ms"], "last_ms": whole["p50_ms"], "last_after_answer_ms": late["p50_ms"],
 		"last_after_answer_max_ms": late["max_ms"], "put_p50_ms": waits["p50_ms"], "put_max_ms": waits["max_ms"],
 		"per_second": float64(heard) / took, "generator_cpu": (cpu() - used) / took,
 	}

@@ -89,9 +89,7 @@ class InterestIndex(Generic[Handle]):
 
     def match(self, changes: Changes) -> list[Handle]:
         """Whom the changes concern, each once. The list is the caller's: the index may change while it is read."""
-        if not (self._exact or self._prefixes or self._ranges):
-            return []
-        buckets = list(self._buckets(changes))
+        buckets = self.crowds(changes)
         if len(buckets) == 1:
             return list(buckets[0])
         merged: dict[Handle, None] = {}
@@ -99,15 +97,21 @@ class InterestIndex(Generic[Handle]):
             merged.update(bucket)
         return list(merged)
 
-    def _buckets(self, changes: Changes) -> Iterator[dict[Handle, None]]:
+    def crowds(self, changes: Changes) -> list[dict[Handle, None]]:
+        """The same, all who wait for one interest together; some may be in several. They are not the caller's."""
+        if not (self._exact or self._prefixes or self._ranges):
+            return []
+        return list(self._crowds(changes))
+
+    def _crowds(self, changes: Changes) -> Iterator[dict[Handle, None]]:
         for name in _names(changes):
             bucket = self._exact.get(name)
             if bucket is not None:
                 yield bucket
         for space, key in changes.keys:
-            yield from self._key_buckets(space, key)
+            yield from self._key_crowds(space, key)
 
-    def _key_buckets(self, space: str, key: bytes) -> Iterator[dict[Handle, None]]:
+    def _key_crowds(self, space: str, key: bytes) -> Iterator[dict[Handle, None]]:
         bucket = self._exact.get((space, key, b""))  # Equal to the KeyRange, which is a tuple too.
         if bucket is not None:
             yield bucket

@@ -1,9 +1,10 @@
 """Cursors: who waits for what, and waking them in slices.
 
-A commit marks the cursors it concerns and the views it makes stale, before its writer is answered; the marked cursors
-are woken afterwards, ``FANOUT_SLICE_COUNT`` per turn of the loop, so that ten thousand watchers of one service do not
-keep everybody else waiting. A cursor is a mark, not a queue: however much happens while it is not armed, it is woken
-once and looks at the present.
+A commit makes views stale and marks the cursors it concerns before its writer is answered; the marked cursors are woken
+afterwards, ``FANOUT_SLICE_COUNT`` per turn of the loop, so that ten thousand watchers of one service do not keep
+everybody else waiting. Where more than that wait for one interest, they are marked in such slices as well, and their
+crowd is what is marked at once. A cursor is a mark, not a queue: however much happens while it is not armed, it is
+woken once and looks at the present.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 from townhall.core import Changes, Interest
@@ -93,12 +95,22 @@ class Freshness:
 class Cursors:
     """All cursors and views over one interest index."""
 
-    __slots__ = ("_index", "_loop", "_ready", "_sliced", "_views", "count", "wake_errors", "wakes")
+    __slots__ = (
+        "_crowds", "_index", "_loop", "_marking", "_ready", "_since", "_sliced", "_unmarked", "_view_index", "_views", "count",
+        "wake_errors", "wakes",
+    )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._index: InterestIndex[Cursor | Freshness] = InterestIndex()
+        self._index: InterestIndex[Cursor] = InterestIndex()
+        self._view_index: InterestIndex[Freshness] = InterestIndex()
         self._ready: deque[Cursor] = deque()
+        self._crowds: dict[int, tuple[dict[Cursor, None], Mapping[str, int]]] = {}
+        """Crowds that changed and whose cursors are not marked yet, by identity, with the first of the writes."""
+        self._marking: Iterator[Cursor] = iter(())
+        """Those of the crowd that is being marked who are still to be; a change from now on counts for all of it again."""
+        self._unmarked = 0
+        self._since = _NOTHING
         self._sliced = False
         """A slice is scheduled."""
         self._views: OrderedDict[tuple[Interest, ...], Freshness] = OrderedDict()
@@ -113,8 +125,8 @@ class Cursors:
 
     @property
     def waiting(self) -> int:
-        """Cursors that stand in line to be woken."""
-        return len(self._ready)
+        """Cursors that stand in line to be woken, or to be looked at for that."""
+        return len(self._ready) + self._unmarked + sum(len(crowd) for crowd, _ in self._crowds.values())
 
     def watch(self, interests: Sequence[Interest], wake: Callable[[], None]) -> Cursor:
         """An armed cursor. Raises OverLimit when there are ``CURSORS_COUNT_MAX`` already."""
@@ -133,28 +145,37 @@ class Cursors:
             if len(self._views) >= VIEWS_COUNT_MAX:
                 self._views[next(iter(self._views))].touch()
             view = self._views[key] = Freshness(self, key)
-            self._index.add(key, view)
+            self._view_index.add(key, view)
         return view
 
     def publish(self, changes: Changes) -> None:
         """Make views stale and put cursors in line. Nobody is woken from within this call."""
-        for waiter in self._index.match(changes):
-            waiter.touch(changes.firsts)
+        for view in self._view_index.match(changes):
+            view.touch()
+        firsts = changes.firsts
+        for crowd in self._index.crowds(changes):
+            if len(crowd) <= limits.FANOUT_SLICE_COUNT:
+                for cursor in crowd:
+                    cursor.touch(firsts)
+            elif id(crowd) not in self._crowds:
+                # It is kept with its identity, so nothing else can take that meanwhile.
+                self._crowds[id(crowd)] = (crowd, firsts)
+                self._schedule()
 
     def touch(self, interests: Iterable[Interest]) -> None:
         """The same for interests that no commit changes: ``("drain", ServiceKey)``."""
         for interest in interests:
-            for waiter in self._index.waiters(interest):
-                waiter.touch()
+            for view in self._view_index.waiters(interest):
+                view.touch()
+            for cursor in self._index.waiters(interest):
+                cursor.touch()
 
     # --- for cursors and views
 
     def ready(self, cursor: Cursor) -> None:
         """Put a cursor in line."""
         self._ready.append(cursor)
-        if not self._sliced:
-            self._sliced = True
-            self._loop.call_soon(self._slice)
+        self._schedule()
 
     def forget(self, cursor: Cursor) -> None:
         """Take a cancelled cursor out of the index."""
@@ -163,8 +184,15 @@ class Cursors:
 
     def expire(self, view: Freshness) -> None:
         """Take a stale view out of the index."""
-        self._index.remove(view.interests, view)
+        self._view_index.remove(view.interests, view)
         del self._views[view.interests]
+
+    # --- slices
+
+    def _schedule(self) -> None:
+        if not self._sliced:
+            self._sliced = True
+            self._loop.call_soon(self._slice)
 
     def _slice(self) -> None:
         ready = self._ready
@@ -177,6 +205,18 @@ class Cursors:
                 self.wake_errors += 1
                 _log.exception("waking a cursor failed")
             self.wakes += 1
-        self._sliced = bool(ready)
-        if ready:
-            self._loop.call_soon(self._slice)
+        # They are woken in the next turn: the first slice leaves the writer's answer its way.
+        if self._unmarked or self._crowds:
+            self._mark()
+        self._sliced = False
+        if ready or self._unmarked or self._crowds:
+            self._schedule()
+
+    def _mark(self) -> None:
+        if not self._unmarked:
+            crowd, self._since = self._crowds.pop(next(iter(self._crowds)))
+            self._unmarked = len(crowd)
+            self._marking = iter(list(crowd))
+        for cursor in islice(self._marking, limits.FANOUT_SLICE_COUNT):
+            cursor.touch(self._since)
+        self._unmarked = max(self._unmarked - limits.FANOUT_SLICE_COUNT, 0)

@@ -130,11 +130,61 @@ def test_many_are_woken_in_slices() -> None:
             cursors.watch([WEB], lambda: woken.append(1))
         cursors.publish(changed(WEB))
         seen = []
-        for _ in range(4):
+        for _ in range(5):
             await turn()
             seen.append(len(woken))
-        assert seen == [limits.FANOUT_SLICE_COUNT * n for n in (1, 2, 3, 3)]
+        assert seen == [limits.FANOUT_SLICE_COUNT * n for n in (0, 1, 2, 3, 3)], "the writer's answer goes first"
         assert cursors.wakes == count
+
+    run(body)
+
+
+def test_a_change_while_a_crowd_is_marked_counts_for_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FANOUT_SLICE_COUNT", 2)
+
+    async def body(cursors: Cursors) -> None:
+        heard: list[list[int]] = [[] for _ in range(5)]
+
+        def follow(number: int) -> None:
+            def wake() -> None:
+                heard[number].append(ticket.since["etcd"])
+                ticket.arm()
+
+            ticket = cursors.watch([KeyRange("etcd", b"a")], wake)
+
+        for number in range(5):
+            follow(number)
+
+        def change(revision: int) -> None:
+            cursors.publish(Changes(revision, keys=[("etcd", b"a")], firsts={"etcd": revision}))
+
+        change(7)
+        change(8)
+        assert cursors.waiting == 5, "one crowd, however often it changes before it is marked"
+        await turn(2)
+        assert heard == [[7], [7], [], [], []]
+        change(9)
+        change(10)
+        await turn(20)
+        assert [one[0] for one in heard] == [7] * 5
+        assert [one[1:] for one in heard] == [[9]] * 5
+        assert cursors.waiting == 0
+
+    run(body)
+
+
+def test_who_leaves_a_crowd_before_it_is_marked_is_not_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FANOUT_SLICE_COUNT", 2)
+
+    async def body(cursors: Cursors) -> None:
+        woken: list[int] = []
+        tickets = [cursors.watch([WEB], lambda number=number: woken.append(number)) for number in range(5)]
+        cursors.publish(changed(WEB))
+        tickets[0].cancel()
+        await turn()
+        tickets[3].cancel()
+        await turn(9)
+        assert woken == [1, 2, 4]
 
     run(body)
 
