@@ -71,10 +71,15 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Submit(msgspec.Struct, frozen=True):
-    """Commands for the writer, each one its own commit. ``render`` gets one outcome or error per command, in order."""
+    """Commands for the writer, each one its own commit. ``render`` gets one outcome or error per command, in order.
+
+    The commands take effect whether or not the client is still there. When it is gone by then, ``abandoned`` is called
+    with the outcomes instead of ``render``; the commands it returns are submitted.
+    """
 
     commands: Sequence[Command]
     render: Callable[[Reader, Sequence[Outcome | TownhallError]], Verb]
+    abandoned: Callable[[Sequence[Outcome | TownhallError]], Sequence[Command]] | None = None
 
 
 class Park(msgspec.Struct, frozen=True):
@@ -83,7 +88,7 @@ class Park(msgspec.Struct, frozen=True):
     A reply with a view is given to all that wait with the same target and credentials, as long as the view is fresh; so
     one that only the end of the wait has brought must have none.
     It may return a Submit, when the end of the wait itself must be written. ``abandoned`` is called when the client is
-    gone while it waits; the commands it returns are submitted.
+    gone while it waits, or may not wait because too many do; the commands it returns are submitted.
     """
 
     interests: Sequence[Interest]

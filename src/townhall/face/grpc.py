@@ -22,7 +22,7 @@ well, so that nothing is missed between the look and the watch.
 
 While nobody may be answered at once, a call may end early: the client cancels it, its ``grpc-timeout`` passes
 (``Code.DEADLINE_EXCEEDED``), or the server stops (``Unavailable`` in the face's words, after ``Stream.leaving``). Then
-``Park.abandoned`` and ``Duplex.closed(False)`` are called.
+``Submit.abandoned``, ``Park.abandoned`` and ``Duplex.closed(False)`` are called.
 
 One port may serve a gRPC face beside an HTTP face (etcd's JSON gateway): the builder that a row of ``ops.faces`` names
 returns ``Faces`` then. HTTP/1.1 goes to the one and HTTP/2 to the other, told apart by their first bytes.

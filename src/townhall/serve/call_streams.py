@@ -20,7 +20,7 @@ from townhall.model.limits import DUPLEX_PENDING_MAX
 from townhall.serve.call_run import CallRun
 from townhall.serve.follows import Follows
 from townhall.serve.run import Refusal
-from townhall.serve.waiting import Commands, ignore
+from townhall.serve.waiting import Commands, give_up
 from townhall.wire.grpc import OK_HEAD, OK_TRAILERS, Deframer
 from townhall.wire.http2.frames import block
 
@@ -352,6 +352,8 @@ class DuplexCall(StreamCall):
     def _through(self, answer: _Answer, submit: Submit, results: Sequence[Outcome | TownhallError]) -> None:
         if not self._open:
             self.driver.counters.dropped += 1
+            if submit.abandoned is not None:
+                give_up(self.driver, self.call, submit.abandoned, results)
             return
         reader = self.driver.hub.reader(self.call.actor)
         verb = self.driver.guard(self.call, _render, submit, reader, results)
@@ -413,10 +415,7 @@ class DuplexCall(StreamCall):
         if self._told:
             return
         self._told = True
-        commands = self.driver.guard(self.call, self._duplex.closed, clean)
-        if not isinstance(commands, Refusal):
-            for command in commands:
-                self.driver.submit(command, self.call.actor, ignore)
+        give_up(self.driver, self.call, self._duplex.closed, clean)
 
 
 def _render(submit: Submit, reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:

@@ -10,7 +10,7 @@ from townhall.core.queries import Reader
 from townhall.face import Park, Reply, Submit, Verb
 from townhall.model.errors import TownhallError
 from townhall.serve.call_run import CallRun
-from townhall.serve.waiting import Commands, ignore
+from townhall.serve.waiting import Commands, give_up
 
 if TYPE_CHECKING:
     from townhall.face.grpc import Call
@@ -28,17 +28,18 @@ Render = Callable[[Reader, Sequence[Outcome | TownhallError]], Verb]
 class SubmitCall(CallRun):
     """Waits for the writer, then renders. The commands take effect whether or not the peer still waits."""
 
-    __slots__ = ("_render",)
+    __slots__ = ("_lost", "_submit")
 
     patient = True
 
     def __init__(self, driver: CallDriver, peer: Http2Peer, exchange: Exchange, plan: CallPlan, call: Call) -> None:
         super().__init__(driver, peer, exchange, plan, call)
-        self._render: Render | None = None
+        self._submit: Submit | None = None
+        self._lost = False
 
     def start(self, submit: Submit) -> None:
         """Submit; without commands, render at once."""
-        self._render = submit.render
+        self._submit = submit
         self.take()
         commands = submit.commands
         if len(commands) == 1:
@@ -52,14 +53,17 @@ class SubmitCall(CallRun):
         self._rendered((result,))
 
     def _rendered(self, results: Sequence[Outcome | TownhallError]) -> None:
-        render, self._render = self._render, None
-        if render is None:
+        submit, self._submit = self._submit, None
+        assert submit is not None, "the outcomes came twice"
+        if self._lost:
             self.driver.counters.dropped += 1
+            if submit.abandoned is not None:
+                give_up(self.driver, self.call, submit.abandoned, results)
             return
         self.exchange.owner = None
         if self.slot:
             self.driver.wheel.forget(self)
-        verb = self.driver.guard(self.call, self._attempt, render, results)
+        verb = self.driver.guard(self.call, self._attempt, submit.render, results)
         self.driver.carry_out(self.peer, self.exchange, self.plan, self.call, verb)
 
     def _attempt(self, render: Render, results: Sequence[Outcome | TownhallError]) -> Verb:
@@ -67,7 +71,7 @@ class SubmitCall(CallRun):
         return render(self.driver.hub.reader(self.call.actor), results)
 
     def lost(self) -> None:
-        self._render = None
+        self._lost = True
         self.driver.wheel.forget(self)
 
 
@@ -95,11 +99,16 @@ class ParkCall(CallRun):
         if verb is not None:
             return verb
         assert not expired, "attempt must answer when it has expired"
-        self.driver.peers.take_place(self.peer)
         try:
-            self._ticket = self.driver.hub.watch(park.interests, self._wake)
+            self.driver.peers.take_place(self.peer)
+            try:
+                self._ticket = self.driver.hub.watch(park.interests, self._wake)
+            except TownhallError:
+                self.driver.peers.leave_place(self.peer)
+                raise
         except TownhallError:
-            self.driver.peers.leave_place(self.peer)
+            if park.abandoned is not None:
+                give_up(self.driver, self.call, park.abandoned)
             raise
         self._park = park
         self.driver.counters.parked += 1
@@ -117,12 +126,8 @@ class ParkCall(CallRun):
     def lost(self) -> None:
         abandoned = self._park.abandoned if self._park is not None else None
         self._stop()
-        if abandoned is None:
-            return
-        commands = self.driver.guard(self.call, abandoned)
-        if not isinstance(commands, Reply):
-            for command in commands:
-                self.driver.submit(command, self.call.actor, ignore)
+        if abandoned is not None:
+            give_up(self.driver, self.call, abandoned)
 
     def _again(self, *, expired: bool) -> None:
         assert self._ticket is not None

@@ -159,6 +159,16 @@ class Connection(Timed, asyncio.Protocol):
         """Whether the connection ends after an answer that is complete now: an unread body cannot be skipped."""
         return self._last or self._driver.stopping or not self._reader.ended
 
+    @property
+    def half_closed(self) -> bool:
+        """The peer sends nothing more; an answer may still reach it."""
+        return self._ended
+
+    def hang_up(self) -> None:
+        """End the connection in the middle of an answer, after what is written."""
+        self._flush()
+        self._close()
+
     def close_after(self) -> None:
         """End the connection after the present answer."""
         self._last = True

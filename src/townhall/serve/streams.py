@@ -16,7 +16,7 @@ from townhall.face import Duplex, EndOfStream, Pulled, Reply, Request, Step, Str
 from townhall.model.errors import TownhallError, Unauthenticated
 from townhall.model.limits import DUPLEX_PENDING_MAX
 from townhall.serve.run import Refusal, Run
-from townhall.serve.waiting import Commands
+from townhall.serve.waiting import Commands, give_up
 from townhall.wire.http1 import LAST_CHUNK, chunk
 
 if TYPE_CHECKING:
@@ -282,6 +282,8 @@ class DuplexRun(StreamRun):
     def _through(self, answer: _Answer, submit: Submit, results: Sequence[Outcome | TownhallError]) -> None:
         if self.peer.run is not self:
             self.driver.counters.dropped += 1
+            if submit.abandoned is not None:
+                give_up(self.driver, self.request, submit.abandoned, results)
             return
         verb = self.driver.guard(self.request, _render, submit, self.driver.hub.reader(self.request.actor), results)
         if isinstance(verb, Refusal):
@@ -322,10 +324,7 @@ class DuplexRun(StreamRun):
         if self._told:
             return
         self._told = True
-        commands = self.driver.guard(self.request, self._duplex.closed, clean)
-        if not isinstance(commands, Refusal):
-            for command in commands:
-                self.driver.submit(command, self.request.actor, _ignore)
+        give_up(self.driver, self.request, self._duplex.closed, clean)
 
 
 def _render(submit: Submit, reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:
@@ -333,7 +332,3 @@ def _render(submit: Submit, reader: Reader, results: Sequence[Outcome | Townhall
     if not isinstance(verb, Reply):
         raise TypeError(f"a duplex stream's render returned {type(verb).__name__}")
     return verb
-
-
-def _ignore(result: Outcome | TownhallError) -> None:
-    """Nobody is left to be told."""

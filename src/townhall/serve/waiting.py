@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from townhall.core import Command, Outcome
 from townhall.core.queries import Reader
@@ -15,11 +15,12 @@ from townhall.serve.run import Run
 
 if TYPE_CHECKING:
     from townhall.hub import Done, Ticket
+    from townhall.serve.calls import CallDriver
     from townhall.serve.driver import Driver
     from townhall.serve.heads import Plan
     from townhall.serve.http1 import Connection
 
-__all__ = ["Commands", "ParkRun", "SubmitRun", "ignore"]
+__all__ = ["Commands", "ParkRun", "SubmitRun", "give_up"]
 
 
 class Submitter(Protocol):
@@ -56,17 +57,17 @@ class Commands:
 class SubmitRun(Run):
     """Waits for the writer, then renders. The commands take effect whether or not the peer still waits."""
 
-    __slots__ = ("_render",)
+    __slots__ = ("_submit",)
 
     patient = True
 
     def __init__(self, driver: Driver, peer: Connection, plan: Plan, request: Request) -> None:
         super().__init__(driver, peer, plan, request)
-        self._render: Callable[[Reader, Sequence[Outcome | TownhallError]], Verb] | None = None
+        self._submit: Submit | None = None
 
     def start(self, submit: Submit) -> None:
         """Submit; without commands, render at once."""
-        self._render = submit.render
+        self._submit = submit
         self.peer.run = self
         commands = submit.commands
         if len(commands) == 1:
@@ -80,12 +81,15 @@ class SubmitRun(Run):
         self._rendered((result,))
 
     def _rendered(self, results: Sequence[Outcome | TownhallError]) -> None:
-        render, self._render = self._render, None
-        if self.peer.run is not self or render is None:
+        submit, self._submit = self._submit, None
+        assert submit is not None, "the outcomes came twice"
+        if self.peer.run is not self:
             self.driver.counters.dropped += 1
+            if submit.abandoned is not None:
+                give_up(self.driver, self.request, submit.abandoned, results)
             return
         self.peer.run = None
-        verb = self.driver.guard(self.request, self._attempt, render, results)
+        verb = self.driver.guard(self.request, self._attempt, submit.render, results)
         self.driver.carry_out(self.peer, self.plan, self.request, verb)
 
     def _attempt(
@@ -119,16 +123,24 @@ class ParkRun(Run):
         if verb is not None:
             return verb
         assert not expired, "attempt must answer when it has expired"
-        self.driver.peers.take_place(self.peer)
         try:
-            self._ticket = self.driver.hub.watch(park.interests, self._wake)
+            self.driver.peers.take_place(self.peer)
+            try:
+                self._ticket = self.driver.hub.watch(park.interests, self._wake)
+            except TownhallError:
+                self.driver.peers.leave_place(self.peer)
+                raise
         except TownhallError:
-            self.driver.peers.leave_place(self.peer)
+            if park.abandoned is not None:
+                give_up(self.driver, self.request, park.abandoned)
             raise
         self._park = park
         self.driver.counters.parked += 1
         self.peer.run = self
         self.driver.wheel.arm(self, park.wait_ms)
+        if self.peer.half_closed:
+            # It did so before, while a Submit was patient with it; nobody knows that a wait would end for it.
+            self.peer.hang_up()
         return None
 
     def _wake(self) -> None:
@@ -144,12 +156,8 @@ class ParkRun(Run):
     def lost(self) -> None:
         abandoned = self._park.abandoned if self._park is not None else None
         self._stop()
-        if abandoned is None:
-            return
-        commands = self.driver.guard(self.request, abandoned)
-        if not isinstance(commands, Reply):
-            for command in commands:
-                self.driver.submit(command, self.request.actor, ignore)
+        if abandoned is not None:
+            give_up(self.driver, self.request, abandoned)
 
     def _again(self, *, expired: bool) -> None:
         assert self._ticket is not None
@@ -187,5 +195,15 @@ class ParkRun(Run):
             self.driver.counters.parked -= 1
 
 
-def ignore(result: Outcome | TownhallError) -> None:
+def give_up(
+    driver: Driver | CallDriver, asked: Any, abandoned: Callable[..., Sequence[Command]], *arguments: object
+) -> None:
+    """Do what a face does about a request, or a call, for which nobody waits any more."""
+    commands = driver.guard(asked, abandoned, *arguments)
+    if not isinstance(commands, Reply):
+        for command in commands:
+            driver.submit(command, asked.actor, _ignore)
+
+
+def _ignore(result: Outcome | TownhallError) -> None:
     """Nobody is left to be told."""

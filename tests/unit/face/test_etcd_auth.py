@@ -10,10 +10,11 @@ from townhall.core.commands import PutToken, Transact
 from townhall.face import Park, Reply
 from townhall.face.etcd.auth import TOKEN_USER
 from townhall.face.etcd.guarded import FREE, secret_of
+from townhall.face.etcd.member import SPACE
 from townhall.face.grpc import Code
 from townhall.model import limits
 from townhall.model.keys import Put, Transaction
-from townhall.wire.etcd import auth, cluster, maintenance
+from townhall.wire.etcd import auth, cluster, concurrency, maintenance
 from townhall.wire.protobuf import Message
 
 A = "/etcdserverpb.Auth/"
@@ -177,6 +178,18 @@ def test_an_ordinary_user():
     assert world.refused("/etcdserverpb.Maintenance/Alarm", maintenance.AlarmRequest(action=1), amy) == denied
     world.get("/etcdserverpb.Maintenance/Status", b"", maintenance.StatusResponse, amy)
     world.get("/etcdserverpb.Cluster/MemberList", b"", cluster.MemberListResponse, amy)
+
+
+def test_who_may_not_look_at_a_lock_leaves_no_key_there():
+    world = enabled()
+    root, amy = login(world, "root", "rpw"), login(world, "amy", "apw")
+    write_only = auth.RoleGrantPermissionRequest("reader", perm(1, b"w/", b"w0"))
+    world.get(A + "RoleGrantPermission", write_only, auth.AuthResponse, root)
+    denied = ("UNKNOWN", "etcdserver: permission denied")
+    for path in ("/v3lockpb.Lock/Lock", "/v3electionpb.Election/Campaign"):
+        assert world.refused(path, concurrency.LockRequest(b"w"), amy) == denied
+    assert not world.reader(world.actor(root)).range(SPACE, b"w/", b"w0").kvs
+    assert not world.state.leases
 
 
 def test_root_must_stay_and_a_new_password_ends_tokens():

@@ -131,6 +131,48 @@ def test_without_a_lease_the_call_has_its_own():
     assert keys(world) == [b"lk/1"]
 
 
+def unheard(world: Calls, verb: object) -> list[object]:
+    """The call ends while its commands are with the writer; what is submitted because of that."""
+    assert isinstance(verb, Submit)
+    assert verb.abandoned is not None
+    commands = verb.abandoned([world.run(command) for command in verb.commands])
+    return [world.run(command) for command in commands]
+
+
+def test_a_call_that_ends_while_its_key_is_written_leaves_nothing():
+    world = with_leases(1)
+    world.get(LOCK, wire.LockRequest(b"lk", 1), wire.LockResponse)
+    for request, path in (
+        (wire.LockRequest(b"lk", 0), LOCK),
+        (wire.CampaignRequest(b"lk", 0, b"x"), E + "Campaign"),
+    ):
+        assert unheard(world, world.call(path, request))
+        assert list(world.state.leases) == [1], "the lease was granted, and ended"
+        assert unheard(world, world.step(world.call(path, request), ANYBODY))
+        assert (list(world.state.leases), keys(world)) == ([1], [b"lk/1"])
+    world.run(GrantLease(id=2, ttl_ms=60_000, kind=LeaseKind.KEYS))
+    assert unheard(world, world.call(LOCK, wire.LockRequest(b"lk", 2)))
+    assert keys(world) == [b"lk/1"]
+    assert not unheard(world, world.call(LOCK, wire.LockRequest(b"lk", 1))), "it was there before this call"
+    assert keys(world) == [b"lk/1"]
+    assert not unheard(world, world.call(LOCK, wire.LockRequest(b"lk", 31337))), "refused"
+
+
+def test_who_has_asked_again_keeps_the_place():
+    world = with_leases(1, 2)
+    world.get(LOCK, wire.LockRequest(b"lk", 1), wire.LockResponse)
+    first = world.call(LOCK, wire.LockRequest(b"lk", 2))
+    again = world.call(LOCK, wire.LockRequest(b"lk", 2))
+    assert not unheard(world, first)
+    second = world.until_parked(again, ANYBODY)
+    assert keys(world) == [b"lk/1", b"lk/2"]
+    third = waiting(world, lease=2)
+    abandon(world, second)
+    assert keys(world) == [b"lk/1", b"lk/2"]
+    abandon(world, third)
+    assert keys(world) == [b"lk/1"]
+
+
 def test_a_server_that_stops_gives_the_key_up():
     world = with_leases(1, 2)
     world.get(LOCK, wire.LockRequest(b"lk", 1), wire.LockResponse)

@@ -86,7 +86,10 @@ class ToyFace:
             texts = [r.code if isinstance(r, TownhallError) else f"{r.result}@{r.position}" for r in results]
             return Reply(Code.OK, ",".join(texts).encode())
 
-        return Submit(call.message.decode("latin-1").split(), render)  # type: ignore[arg-type]
+        return Submit(call.message.decode("latin-1").split(), render, self.unheard)  # type: ignore[arg-type]
+
+    def unheard(self, results: Sequence[Any]) -> Sequence[Any]:
+        return [f"undo {result.result}" for result in results if not isinstance(result, TownhallError)]
 
     def park(self, call: Call, reader: Any) -> Park:
         def attempt(reader: Any, expired: bool) -> Reply | None:

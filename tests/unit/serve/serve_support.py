@@ -149,6 +149,8 @@ class FakeFace:
         self.wait_ms = 60_000
         self.outlives = False
         self.parked: Park | None = None
+        self.then: Park | None = None
+        """What comes after a Submit, instead of a Reply."""
         self.routes = [
             Route("GET", "/hello", self.hello),
             Route("GET", "/names/{name}", self.echo),
@@ -191,11 +193,14 @@ class FakeFace:
         raise NotFound("no such thing")
 
     def submit(self, request: Request, reader: Any) -> Submit:
-        def render(reader: Any, results: Sequence[Any]) -> Reply:
+        def render(reader: Any, results: Sequence[Any]) -> Reply | Park:
             texts = [r.code if isinstance(r, TownhallError) else f"{r.result}@{r.position}" for r in results]
-            return Reply(200, ",".join(texts).encode(), (), b"text/plain")
+            return self.then or Reply(200, ",".join(texts).encode(), (), b"text/plain")
 
-        return Submit(request.body.decode("latin-1").split(), render)  # type: ignore[arg-type]
+        return Submit(request.body.decode("latin-1").split(), render, self.unheard)  # type: ignore[arg-type]
+
+    def unheard(self, results: Sequence[Any]) -> Sequence[Any]:
+        return [f"undo {result.result}" for result in results if not isinstance(result, TownhallError)]
 
     def park(self, request: Request, reader: Any) -> Park:
         def attempt(reader: Any, expired: bool) -> Reply | None:

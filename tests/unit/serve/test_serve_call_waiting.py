@@ -33,6 +33,22 @@ def test_a_cancelled_write_takes_effect_all_the_same() -> None:
         server.hub.release()
         assert server.counters.dropped == 1
         assert (client.answers[number].fields, client.answers[number].data) == ({}, b"")
+        assert server.hub.submitted == ["a", "undo a"], "its face is asked what to do about it"
+
+    grpc_serving(test)
+
+
+def test_a_client_that_vanishes_while_it_is_written_for() -> None:
+    async def test(server: GrpcServing) -> None:
+        server.hub.hold = True
+        client = await server.client()
+        client.start("/toy.Toy/Submit", b"a refuse b")
+        await until(lambda: len(server.hub.submitted) == 3)
+        client.close()
+        await until(lambda: server.counters.cancelled)
+        server.hub.release()
+        assert server.hub.submitted[3:] == ["undo a", "undo b"]
+        server.hub.release()
 
     grpc_serving(test)
 
@@ -105,6 +121,7 @@ def test_places_are_limited_by_address() -> None:
         await until(lambda: server.counters.parked == 1)
         answer = await client.call("/toy.Toy/Park")
         assert answer.status == Code.RESOURCE_EXHAUSTED
+        assert server.hub.submitted == ["abandoned"], "who may not wait gives up what it came with"
 
     grpc_serving(test, parked_per_address_max=1)
 

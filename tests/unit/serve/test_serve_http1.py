@@ -342,7 +342,7 @@ def test_a_client_that_is_gone_disturbs_nobody() -> None:
         assert (await other.answer()).body == b"two@2"
         assert server.counters.dropped == 1
         assert server.counters.errors == 0
-        assert server.hub.submitted == ["one", "two"]
+        assert server.hub.submitted == ["one", "two", "undo one"]
 
     serving(test)
 

@@ -42,6 +42,39 @@ def test_commands_are_collected_by_their_place() -> None:
     assert seen == [["first", "second"]]
 
 
+def test_a_client_that_vanishes_while_it_is_written_for() -> None:
+    async def test(server: Serving) -> None:
+        server.hub.hold = True
+        client = await server.client()
+        client.send(post("/submit", b"a refuse b"))
+        await until(lambda: len(server.hub.waiting) == 3)
+        client.cut()
+        await until(lambda: not server.counters.open)
+        server.hub.release()
+        assert server.hub.submitted[3:] == ["undo a", "undo b"]
+        assert server.counters.dropped == 1
+        server.hub.release()
+
+    serving(test)
+
+
+def test_a_wait_does_not_begin_for_a_client_that_has_said_its_last() -> None:
+    async def test(server: Serving) -> None:
+        server.hub.hold = True
+        server.face.then = Park((), lambda reader, expired: None, 60_000, lambda: ["abandoned"])  # type: ignore[arg-type,return-value]
+        client = await server.client()
+        client.send(post("/submit", b"a"))
+        await until(lambda: server.hub.waiting)
+        client.writer.write_eof()
+        peer = next(iter(server.server._driver.peers.connections))
+        await until(lambda: peer.half_closed)
+        server.hub.release()
+        await until(lambda: server.hub.submitted == ["a", "abandoned"])
+        assert await client.rest() == b""
+
+    serving(test)
+
+
 def test_a_hub_that_refuses_at_once_is_told_later_like_any_other() -> None:
     async def test(server: Serving) -> None:
         server.hub.submit_error = OverLimit("too many commands wait")

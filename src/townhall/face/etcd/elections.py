@@ -11,7 +11,7 @@ from townhall.core.queries import Reader
 from townhall.face import Pulled, Stream, Submit, Verb
 from townhall.face.etcd.answers import answer, refusal
 from townhall.face.etcd.member import SPACE, Identity
-from townhall.face.etcd.waiting import Turn, first_created, prefix_end, prefix_of, told, with_lease
+from townhall.face.etcd.waiting import Turn, first_created, no_turns, prefix_end, prefix_of, told, with_lease
 from townhall.face.grpc import Call, Code, Kind, Method, framed
 from townhall.model.errors import Compacted, TownhallError
 from townhall.model.keys import Compare, CompareTarget, Delete, KeyValue, Operation, Put, Relation, Transaction
@@ -30,6 +30,7 @@ class ElectionService:
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
+        self._turns = no_turns()
 
     def methods(self) -> Sequence[Method]:
         """The rows of the face's table."""
@@ -49,11 +50,18 @@ class ElectionService:
         def begin(lease: int) -> Verb:
             own = request.lease == 0
             turn = Turn(
-                call.live, request.name, lease, own, request.value, reached=self._elected, changed=self._proclaim_anew
+                call.live,
+                self._turns,
+                request.name,
+                lease,
+                own,
+                request.value,
+                reached=self._elected,
+                changed=self._proclaim_anew,
             )
             return turn.begin()
 
-        return with_lease(request.lease, begin)
+        return with_lease(reader, request.name, request.lease, begin)
 
     def _elected(self, reader: Reader, turn: Turn, created: int, revision: int) -> Verb:
         leader = concurrency.LeaderKey(turn.name, turn.key, created, turn.lease)

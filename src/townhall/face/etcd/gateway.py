@@ -98,7 +98,7 @@ class Gateway:
             def rendered(reader: Reader, results: Sequence[Outcome | TownhallError]) -> Verb:
                 return self._verb(row, render(reader, results))
 
-            return Submit(verb.commands, rendered)
+            return Submit(verb.commands, rendered, verb.abandoned)
         if isinstance(verb, Park):
             return self._park(row, verb)
         if isinstance(verb, Stream):

@@ -135,7 +135,7 @@ class _Conversation:
         if isinstance(step, bytes):
             answers.append(lines(step, self.render))
         elif isinstance(step, Submit):
-            answers.append(Submit(step.commands, self._rendering(step)))
+            answers.append(Submit(step.commands, self._rendering(step), step.abandoned))
         elif isinstance(step, Follow):
             self.follows[step.name] = step
             # What is followed no more stays in the list: the driver looks at its length, and a wake-up too many is harmless.

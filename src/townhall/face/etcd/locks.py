@@ -11,7 +11,7 @@ from townhall.core.queries import Reader
 from townhall.face import Submit, Verb
 from townhall.face.etcd.answers import answer, refusal
 from townhall.face.etcd.member import SPACE, Identity
-from townhall.face.etcd.waiting import Turn, told, with_lease
+from townhall.face.etcd.waiting import Turn, no_turns, told, with_lease
 from townhall.face.grpc import Call, Code, Method
 from townhall.model.errors import TownhallError
 from townhall.model.keys import Delete, KeyValue, Transaction
@@ -28,6 +28,7 @@ class LockService:
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
+        self._turns = no_turns()
 
     def methods(self) -> Sequence[Method]:
         """The rows of the face's table."""
@@ -39,10 +40,12 @@ class LockService:
 
         def begin(lease: int) -> Verb:
             own = request.lease == 0
-            turn = Turn(call.live, request.name, lease, own, b"", reached=self._reached, changed=_nothing_more)
+            turn = Turn(
+                call.live, self._turns, request.name, lease, own, b"", reached=self._reached, changed=_nothing_more
+            )
             return turn.begin()
 
-        return with_lease(request.lease, begin)
+        return with_lease(reader, request.name, request.lease, begin)
 
     def _reached(self, reader: Reader, turn: Turn, created: int, revision: int) -> Verb:
         return answer(self._identity, reader, concurrency.LockResponse(key=turn.key), revision=revision)

@@ -4,14 +4,16 @@ The algorithm is that of etcd's own services and of ``concurrency`` in its Go cl
 other: whoever wants a turn puts ``name/LEASE`` (the lease in hexadecimal) on the lease, and it is their turn when no
 key below ``name/`` was created before theirs. Each waits for the one before alone, so a turn that ends wakes one.
 
-A call that ends early gives its key up. Lease 0 asks for a lease of the call's own, which is renewed while it waits and
-then left to end after its TTL, as etcd leaves it.
+A call that ends early gives its key up, also when it ends while the key is just being written. A client that asks again
+with the same lease (its connection broke) keeps its place: the earlier call then gives up nothing. Lease 0 asks for a
+lease of the call's own, which is renewed while it waits and then left to end after its TTL, as etcd leaves it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -27,7 +29,7 @@ from townhall.model.errors import Denied, LeaseNotFound, OverLimit, Stopping, To
 from townhall.model.keys import Compare, CompareTarget, Delete, Get, KeyValue, Put, Relation, Transaction
 from townhall.model.lease import LeaseKind
 
-__all__ = ["Turn", "first_created", "key_of", "prefix_end", "told", "with_lease"]
+__all__ = ["Turn", "Turns", "first_created", "key_of", "no_turns", "prefix_end", "told", "with_lease"]
 
 SESSION_TTL_MS: Final = 60_000
 """The lease of a call that brings none; etcd's default for sessions."""
@@ -77,8 +79,13 @@ def told(error: TownhallError) -> Reply:
             raise error
 
 
-def with_lease(lease: int, then: Callable[[int], Verb]) -> Verb:
-    """Go on with this lease, or with a new one for 0."""
+def with_lease(reader: Reader, name: bytes, lease: int, then: Callable[[int], Verb]) -> Verb:
+    """Go on with this lease, or with a new one for 0; refused when the caller may not see who else is there."""
+    prefix = prefix_of(name)
+    try:
+        reader.require_range(SPACE, prefix, prefix_end(prefix))
+    except (Denied, Unauthenticated) as error:
+        return told(error)
     if lease:
         return then(lease)
 
@@ -89,13 +96,22 @@ def with_lease(lease: int, then: Callable[[int], Verb]) -> Verb:
         assert isinstance(result.result, LeaseGrant)
         return then(result.result.id)
 
-    return Submit((GrantLease(ttl_ms=SESSION_TTL_MS, kind=LeaseKind.KEYS),), granted)
+    return Submit((GrantLease(ttl_ms=SESSION_TTL_MS, kind=LeaseKind.KEYS),), granted, _unused)
 
 
-class Turn(msgspec.Struct, frozen=True):
+def _unused(results: Sequence[Outcome | TownhallError]) -> Sequence[Command]:
+    result = results[0]
+    if isinstance(result, TownhallError):
+        return ()
+    assert isinstance(result.result, LeaseGrant)
+    return (EndLease(id=result.result.id),)
+
+
+class Turn(msgspec.Struct, frozen=True, weakref=True):
     """One call that wants its turn."""
 
     live: Live
+    turns: Turns
     name: bytes
     lease: int
     own_lease: bool
@@ -114,10 +130,11 @@ class Turn(msgspec.Struct, frozen=True):
     def begin(self) -> Submit:
         """Put the key, or find the one that this lease has put before."""
         key = self.key
+        self.turns[key] = self
         transaction = Transaction(
             (Compare(key, CompareTarget.CREATE, Relation.EQUAL, 0),), (Put(key, self.value, self.lease),), (Get(key),)
         )
-        return Submit((Transact(space=SPACE, transaction=transaction, alarm=True),), self._begun)
+        return Submit((Transact(space=SPACE, transaction=transaction, alarm=True),), self._begun, self._unheard)
 
     def _begun(self, reader: Reader, results: Sequence[Outcome | TownhallError]) -> Verb:
         outcome = results[0]
@@ -129,6 +146,15 @@ class Turn(msgspec.Struct, frozen=True):
             return self.wait(reader, result.revision, result.revision)
         kv: KeyValue = result.responses[0].kvs[0]  # type: ignore[attr-defined]
         return self.changed(reader, self, kv) or self.wait(reader, kv.create_revision, result.revision)
+
+    def _unheard(self, results: Sequence[Outcome | TownhallError]) -> Sequence[Command]:
+        outcome = results[0]
+        if isinstance(outcome, TownhallError):
+            return (EndLease(id=self.lease),) if self.own_lease else ()
+        result = outcome.result
+        assert isinstance(result, TransactResult)
+        # A key that was there before is not this call's to give up.
+        return self._given_up(result.revision) if result.succeeded else ()
 
     def wait(self, reader: Reader, created: int, revision: int) -> Verb:
         """Answer at once when it is this call's turn, else wait for the one before."""
@@ -162,6 +188,8 @@ class Turn(msgspec.Struct, frozen=True):
         return max((kv for kv in kvs if kv.create_revision < created), key=_created, default=None)
 
     def _given_up(self, created: int) -> Sequence[Command]:
+        if self.turns.get(self.key) is not self:
+            return ()
         if self.own_lease:
             return (EndLease(id=self.lease),)
         mine = Compare(self.key, CompareTarget.CREATE, Relation.EQUAL, created)
@@ -170,3 +198,12 @@ class Turn(msgspec.Struct, frozen=True):
 
 def _stopping(reader: Reader, results: Sequence[Outcome | TownhallError]) -> Verb:
     raise Stopping("etcdserver: server stopped")
+
+
+Turns = MutableMapping[bytes, Turn]
+"""Who asked last with which key; whoever is through is in it no more, by itself."""
+
+
+def no_turns() -> Turns:
+    """Nobody has asked yet."""
+    return WeakValueDictionary()
