@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from townhall.client.api import Registry as Registry
     from townhall.client.consumer import Consumer as Consumer
     from townhall.client.definitions import Service as Service
+    from townhall.client.interfaces import Interfaces as Interfaces
     from townhall.client.provider import Provider as Provider
     from townhall.client.records import Instance as Instance
     from townhall.model import errors as errors
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "Consumer", "Instance", "NoInstance", "Provider", "Registry", "Service", "TownhallError", "Unreachable", "__version__", "blocking",
+    "Consumer", "Instance", "Interfaces", "NoInstance", "Provider", "Registry", "Service", "TownhallError", "Unreachable", "__version__", "blocking",
     "errors",
 ]  # fmt: skip
 
 _HOMES = {
     "Consumer": ("townhall.client.consumer", "Consumer"),
     "Instance": ("townhall.client.records", "Instance"),
+    "Interfaces": ("townhall.client.interfaces", "Interfaces"),
     "NoInstance": ("townhall.model.errors", "NoInstance"),
     "Provider": ("townhall.client.provider", "Provider"),
     "Registry": ("townhall.client.api", "Registry"),

@@ -14,7 +14,7 @@ from townhall.client.connection import Origin
 from townhall.model.errors import InvalidField
 
 if TYPE_CHECKING:
-    from townhall.client.interfaces import InterfaceAddress
+    from townhall.client.network_interfaces import InterfaceAddress
 
 __all__ = ["AddressChoice", "doubt", "outbound_address"]
 
@@ -41,10 +41,10 @@ class AddressChoice:
             return self.address
         if not self.interface and not self.networks:
             return await outbound_address(towards)
-        from townhall.client import interfaces  # noqa: PLC0415 - ctypes costs 10 ms, which few need
+        from townhall.client import network_interfaces  # noqa: PLC0415 - ctypes costs 10 ms, which few need
 
         try:
-            found = interfaces.interface_addresses()
+            found = network_interfaces.interface_addresses()
         except OSError as error:
             raise InvalidField("interface", f"cannot be asked for: {error}", advice="give address=") from error
         return self._chosen(found)

@@ -32,6 +32,7 @@ from townhall.client.consumer import ConsumerOptions
 from townhall.client.handle import CallOptions, RequestOptions
 from townhall.client.handle import ServiceHandle as AsyncServiceHandle
 from townhall.client.http import Response
+from townhall.client.interfaces import Interfaces
 from townhall.client.keys import KeySpace
 from townhall.client.leases import Leases
 from townhall.client.locks import Locks
@@ -205,6 +206,14 @@ class ServiceHandle:
     def wait_callable(self, count: int = 1, *, budget_s: float = 10.0) -> None:
         """Returns when at least ``count`` instances may be called. Raises ``NoInstance`` after ``budget_s``."""
         self._thread.run(self._handle.wait_callable(count, budget_s=budget_s))
+
+    def interfaces(self, *, budget_s: float = 5.0) -> dict[str, Interfaces]:
+        """What the present instances offer, by revision; see the asynchronous one."""
+        return self._thread.run(self._handle.interfaces(budget_s=budget_s))
+
+    def with_interface(self, name: str, *, insist: bool = False) -> ServiceHandle:
+        """The same service without the instances that are known not to offer a method or interface."""
+        return ServiceHandle(self._handle.with_interface(name, insist=insist), self._thread)
 
     def pick(self, key: str | bytes | None = None) -> Instance:
         """The instance for the next call. Raises ``NoInstance``."""

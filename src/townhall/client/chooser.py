@@ -52,8 +52,16 @@ class Chooser:
         self._census = balancer if isinstance(balancer, Census) else None
         self._rng = rng
         self._lock = Lock()
+        self._family: list[Chooser] = [self]
+        """All choosers that count the same calls."""
         self._panic_threshold = choice.panic_threshold
         self._subset = Subset(choice.subset, choice.consumer)
+
+    def join(self, other: Chooser) -> None:
+        """Share ejections, the budget of retries and the count of running calls with another one, from now on."""
+        self.ejections, self.budget = other.ejections, other.budget
+        other._family.append(self)
+        self._family = other._family
 
     def rebuild(self, instances: Sequence[Instance], *, now_ms: float, unix_ms: float) -> float | None:
         """Choose among these from now on; returns in how many milliseconds to do so again, None for never.
@@ -90,15 +98,17 @@ class Chooser:
 
     def begun(self, instance: Instance, *, now_ms: float) -> None:
         """A call begins; each is followed by one ``ended``."""
-        if self._load is not None:
-            with self._lock:
-                self._load.begun(instance, now_ms=now_ms)
+        for one in self._family:
+            if one._load is not None:
+                with one._lock:
+                    one._load.begun(instance, now_ms=now_ms)
 
     def ended(self, instance: Instance, *, begun_ms: float, now_ms: float, failed: bool) -> None:
         """It is over. ``failed``: by the instance's fault. Ejection of those that failed is asked for by ``failed``."""
-        if self._load is not None:
-            with self._lock:
-                self._load.ended(instance, now_ms=now_ms, duration_ms=now_ms - begun_ms, failed=failed)
+        for one in self._family:
+            if one._load is not None:
+                with one._lock:
+                    one._load.ended(instance, now_ms=now_ms, duration_ms=now_ms - begun_ms, failed=failed)
         if not failed and self.ejections:
             self.ejections.succeeded(instance.id, now_ms=now_ms)
 

@@ -110,8 +110,7 @@ class Consumer:
         handle = self._handles.get(key)
         if handle is None:
             acquire = partial(self._follow, key, parse_source(source)) if source else self._acquire
-            chooser = Chooser(self._balancer(), self._rng, self._choice)
-            handle = self._handles[key] = ServiceHandle(key, chooser, acquire, self._start_timeout_s)
+            handle = self._handles[key] = ServiceHandle(key, self._make_chooser, acquire, self._start_timeout_s)
         return handle
 
     async def __aenter__(self) -> Self:
@@ -146,6 +145,9 @@ class Consumer:
         """Be called in the event loop at each change of state; returns what ends it."""
         loop = asyncio.get_running_loop()
         return self._acquire().mirror.on_state(lambda state: _soon(loop, callback, state))
+
+    def _make_chooser(self) -> Chooser:
+        return Chooser(self._balancer(), self._rng, self._choice)
 
     def _follow(self, key: ServiceKey, source: Static | Dns) -> SourceMirror:
         mirror = SourceMirror(key, source)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from townhall.client.interfaces import REVISION_KEY, Interfaces
 from townhall.client.records import Registration
 from townhall.model.instance import DEFAULT_GROUP, DEFAULT_NAMESPACE, ServiceKey
 
@@ -27,6 +28,7 @@ class ServiceFields(TypedDict, total=False):
     zone: str
     cluster: str
     ready: bool
+    interfaces: Interfaces | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,8 @@ class Service:
     cluster: str = ""
     ready: bool = True
     """False: registered, but not to be called until ``update(ready=True)``."""
+    interfaces: Interfaces | None = None
+    """What it offers: the registry is told the revision, and keeps the document once for all that have it."""
 
     @property
     def key(self) -> ServiceKey:
@@ -59,6 +63,9 @@ class Service:
     def registration(self, *, address: str, claim: str, ttl_ms: int | None, lease: str | None) -> Registration:
         """The body to register it with; ``address`` is used when it has none of its own."""
         where = self.address or address
+        metadata = dict(self.metadata)
+        if self.interfaces is not None:
+            metadata[REVISION_KEY] = self.interfaces.revision
         return Registration(
             service=self.name,
             address=where,
@@ -68,7 +75,7 @@ class Service:
             group=self.group,
             ports=dict(self.ports),
             tags=tuple(self.tags),
-            metadata=dict(self.metadata),
+            metadata=metadata,
             weight=self.weight,
             region=self.region,
             zone=self.zone,

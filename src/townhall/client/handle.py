@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -17,13 +17,17 @@ from townhall.client.chooser import Chooser
 from townhall.client.connection import Origin
 from townhall.client.hedging import hedged
 from townhall.client.http import IDEMPOTENT, Request, Response
+from townhall.client.interfaces import Interfaces, revision_of
 from townhall.client.mirrors import SharedMirror
 from townhall.client.picture import Change, Picture
 from townhall.client.records import Instance
 from townhall.client.sources import SourceMirror
 from townhall.model import limits
-from townhall.model.errors import NoInstance, Unreachable
+from townhall.model.errors import NoInstance, OverLimit, Unreachable
 from townhall.model.instance import ServiceKey
+
+if TYPE_CHECKING:
+    from townhall.client.interface_view import InterfaceView
 
 __all__ = ["CallOptions", "RequestOptions", "ServiceHandle"]
 
@@ -76,21 +80,23 @@ class ServiceHandle:
     def __init__(
         self,
         key: ServiceKey,
-        chooser: Chooser,
+        make_chooser: Callable[[], Chooser],
         acquire: Callable[[], SharedMirror | SourceMirror],
         start_timeout_s: float,
     ) -> None:
         self.key = key
-        self.chooser = chooser
+        self.chooser = make_chooser()
         """Whom it asks; ``blocking`` tells it of the calls that it makes itself."""
+        self.start_timeout_s = start_timeout_s
+        self._make_chooser = make_chooser
         self._acquire = acquire
-        self._start_timeout_s = start_timeout_s
         self._shared: SharedMirror | SourceMirror | None = None
         self._picture: Picture | None = None
         self._returning: asyncio.TimerHandle | None = None
         self._unlisten: Callable[[], None] | None = None
         self._listeners: list[Callable[[Change], None]] = []
         self._changed = asyncio.Event()
+        self._views: dict[tuple[str, bool], InterfaceView] = {}
 
     # --- what is known -----------------------------------------------------------------------------------------------
 
@@ -107,7 +113,7 @@ class ServiceHandle:
             shared.mirror.follow(self.key)
             self._unlisten = shared.mirror.listen(self.key, self._learn)
             self._shared = shared
-        await self._shared.mirror.ready(self.key, budget_s=self._start_timeout_s)
+        await self._shared.mirror.ready(self.key, budget_s=self.start_timeout_s)
         if self._picture is None:
             # Another handle of the shared mirror had it already.
             self._picture = self._shared.mirror.picture(self.key)
@@ -115,6 +121,8 @@ class ServiceHandle:
 
     def stop(self) -> None:
         """Stop following; done by ``Consumer.close``. Idempotent."""
+        for view in self._views.values():
+            view.stop()
         if self._unlisten is not None and self._shared is not None:
             self._unlisten()
             self._shared.mirror.unfollow(self.key)
@@ -127,6 +135,11 @@ class ServiceHandle:
         """All known instances with their verdicts, or those that the registry says may be called."""
         known = self._picture.instances if self._picture is not None else ()
         return tuple(one for one in known if one.callable) if callable_only else known
+
+    @property
+    def picture(self) -> Picture | None:
+        """What is known of the service; None before the start."""
+        return self._picture
 
     @property
     def revision(self) -> int:
@@ -171,19 +184,51 @@ class ServiceHandle:
         """Returns when at least ``count`` instances may be called. Raises ``NoInstance`` after ``budget_s``."""
         try:
             async with asyncio.timeout(budget_s):
-                async for picture in self.watch():
-                    if sum(one.callable for one in picture.instances) >= count:
-                        return
+                await self.start()
+                while len(self.instances(callable_only=True)) < count:
+                    await self._changed.wait()
         except TimeoutError:
             raise self._nothing() from None
 
+    # --- interfaces --------------------------------------------------------------------------------------------------
+
+    async def interfaces(self, *, budget_s: float = 5.0) -> dict[str, Interfaces]:
+        """What the present instances offer, by the revision in their metadata (``interfaces.revision_of``).
+
+        Several revisions are a roll-out. Those that cannot be had within the budget (seconds) are not in it; fetching goes
+        on. Instances that name none say nothing of what they offer.
+        """
+        await self.start()
+        book = self.shared().interfaces
+        revisions = {revision_of(one.metadata) for one in self.instances()} - {""}
+        book.want(revisions, self.instances)
+        await book.wait(revisions, budget_s=budget_s)
+        return {revision: found for revision in sorted(revisions) if (found := book.get(revision)) is not None}
+
+    def with_interface(self, name: str, *, insist: bool = False) -> ServiceHandle:
+        """The same service without the instances that are known not to offer a method or interface (``offers``).
+
+        With ``insist`` only those that are known to offer it. The same handle each time. Raises ``OverLimit``.
+        """
+        view = self._views.get((name, insist))
+        if view is None:
+            from townhall.client.interface_view import InterfaceView  # noqa: PLC0415 - it is built upon this module
+
+            if len(self._views) >= limits.CLIENT_INTERFACES_VIEWS_MAX:
+                raise OverLimit(f"{len(self._views)} interfaces of {self.key} are followed already")
+            view = self._views[name, insist] = InterfaceView(self, self._make_chooser, name, insist=insist)
+        return view
+
     # --- calls -------------------------------------------------------------------------------------------------------
 
-    def pick(self, key: str | bytes | None = None) -> Instance:
+    def pick(self, key: str | bytes | None = None, *, supporting: str = "") -> Instance:
         """The instance for the next call. Raises ``NoInstance``, whose field ``why`` tells the reason.
 
         Balancers that go by load are told of the calls that ``call`` makes; whoever picks alone is not seen by them.
+        ``supporting`` is short for ``with_interface(name).pick()``.
         """
+        if supporting:
+            return self.with_interface(supporting).pick(key)
         instance = self.chooser.pick(key.encode() if isinstance(key, str) else key)
         if instance is None:
             raise self._nothing()
@@ -276,6 +321,11 @@ class ServiceHandle:
         if self._shared is not None:
             self._shared.mirror.reports.add(instance, kind)
 
+    def shared(self) -> SharedMirror | SourceMirror:
+        """The mirror that it follows, once it has been started."""
+        assert self._shared is not None
+        return self._shared
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     async def _first(self, wait_s: float, key: str | bytes | None) -> Instance:
@@ -330,7 +380,12 @@ class ServiceHandle:
         self._picture = change.picture
         if change.removed:
             self.chooser.ejections.retain(change.picture.by_id)
+        for view in self._views.values():
+            view.learnt(change)
         self._rebuild()
+        self._tell(change)
+
+    def _tell(self, change: Change) -> None:
         for listener in tuple(self._listeners):
             listener(change)
         # Wakes those that wait now; who comes later looks first.
@@ -349,6 +404,8 @@ class ServiceHandle:
         if again_ms is not None:
             # A little later, so that rounding does not find it still out.
             self._returning = loop.call_later(again_ms / 1000 + 0.001, self._rebuild)
+        for view in self._views.values():
+            view.refresh()
 
     def _nothing(self) -> NoInstance:
         """Why there is nothing to pick."""

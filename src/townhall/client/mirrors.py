@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from townhall.client.api import Registry
 from townhall.client.http import HttpClient
+from townhall.client.interface_book import InterfaceBook
+from townhall.client.interface_store import InterfaceStore
 from townhall.client.mirror import Mirror
 from townhall.client.snapshot_file import SnapshotFiles, default_directory
 
@@ -55,6 +57,8 @@ class SharedMirror:
         self.mirror = Mirror(registry, name=key.name or own_name(), files=files)
         self.http = HttpClient(ssl_context=key.ssl_context)
         """For calls to instances; it ends with the mirror."""
+        self.interfaces = InterfaceBook(InterfaceStore(registry), self.http)
+        """What the instances of all services offer."""
         self._begin()
 
     def _begin(self) -> None:
@@ -87,6 +91,7 @@ class SharedMirror:
 
     def _close(self) -> None:
         _forget(self)
+        self.interfaces.close()
         self.mirror.registry.transport.close()
         self.http.close()
 

@@ -28,6 +28,7 @@ from townhall.client.alarms import Alarm, AlarmKind, Counters
 from townhall.client.api import DEFAULT_URL, Patch, Registry
 from townhall.client.definitions import Service, ServiceFields
 from townhall.client.heartbeat import Heartbeat
+from townhall.client.offering import Offering
 from townhall.client.records import Drain, Instance, Registered
 from townhall.client.registrar import Registrar
 from townhall.client.self_check import SelfCheck
@@ -79,6 +80,9 @@ class ProviderOptions(ServiceFields, total=False):
     """Seconds that a start waits for ``health``; default 60."""
     warm_up: float
     """Seconds in which callers raise our share from a tenth to the whole (slow start); default 0."""
+    interfaces_port: int | None
+    """Where this process serves its ``interfaces`` (``well_known``): the port of its own HTTP server, or 0 for a small
+    listener of ours at a free port; default None, nowhere: the registry alone has them."""
     drain_on_stop: bool
     """Before deregistering, wait until all subscribers know that we drain."""
     drain_deadline: float
@@ -115,6 +119,7 @@ class Provider:
             options.get("address") or "", options.get("interface", ""), options.get("networks", ())
         )
         self._address = ""
+        self._offering: Offering | None = None
         self._looking: list[asyncio.Task[None]] = []
         """The tasks that look at ourselves: our health, our address."""
         health = options.get("health")
@@ -191,15 +196,20 @@ class Provider:
             if why := doubt(address, registry.transport.preferred):
                 _log.warning("others may not reach this service: %s", why)
             ttl_ms = None if ttl is None else round(ttl * 1000)
-            registrar = Registrar(registry, self._services, address=address, ttl_ms=ttl_ms)
+            self._offering = Offering(registry, self._services, options.get("interfaces_port"))
+            services = await self._offering.open(address)
+            registrar = Registrar(registry, services, address=address, ttl_ms=ttl_ms)
             await registrar.register()
         except BaseException:
+            if self._offering is not None:
+                await self._offering.close()
             await registry.close()
             raise
         self._registrar = registrar
         name = options.get("name") or f"{self._services[0].name}@{socket.gethostname()}:{os.getpid()}"
         self._heartbeat = Heartbeat(registry, registrar, name[: limits.LABEL_SIZE_MAX], self._alarm)
         self._begin_beating()
+        self._offering.begin()
         loop = asyncio.get_running_loop()
         if self._self_check is not None:
             self._looking.append(loop.create_task(self._self_check.run(), name="townhall-self-check"))
@@ -309,6 +319,8 @@ class Provider:
         return self._registry, self._registrar
 
     def _alarm(self, alarm: Alarm) -> None:
+        if alarm.kind is AlarmKind.REGISTERED_AGAIN and self._offering is not None:
+            self._offering.wake()
         on_alarm = self._options.get("on_alarm")
         if on_alarm is not None:
             # Not called from here: an exception of the application's must not end the heartbeats.
@@ -342,6 +354,8 @@ class Provider:
                 self._beating.cancel()
             if self._signals is not None:
                 self._signals.remove()
+            if self._offering is not None:
+                await self._offering.close()
             if self._registry is not None:
                 await self._registry.close()
 

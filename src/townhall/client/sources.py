@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from townhall.client.http import HttpClient
+from townhall.client.interface_book import InterfaceBook
 from townhall.client.picture import Change, Picture, picture_of
 from townhall.client.records import Instance
 from townhall.model import limits
@@ -85,6 +86,8 @@ class SourceMirror:
 
     def __init__(self, key: ServiceKey, source: Static | Dns) -> None:
         self.http = HttpClient()
+        self.interfaces = InterfaceBook(None, self.http)
+        """Empty: an address alone names no revision."""
         self._key = key
         self._source = source
         self._picture: Picture | None = None

@@ -47,6 +47,8 @@ class Call:
     """None takes the transport's."""
     repeatable: bool | None = None
     """Whether it may be sent again when nobody knows if it was acted on; None judges by the method."""
+    size_max: int = limits.CLIENT_ANSWER_SIZE_MAX
+    """Bytes of the answer's body."""
 
     @property
     def target(self) -> str:
@@ -132,7 +134,7 @@ class Transport:
             headers["x-townhall-token"] = self._token
         if call.body and "content-type" not in headers:
             headers["content-type"] = "application/json"
-        return Request(origin, call.method, call.target, headers, call.body, budget_s)
+        return Request(origin, call.method, call.target, headers, call.body, budget_s, call.size_max)
 
     def _attempts(self, call: Call) -> Iterator[tuple[Origin, float, bool]]:
         """(origin, its share of what is left of the budget in seconds, whether it is the last), preferred first."""

@@ -507,3 +507,25 @@ CLIENT_READY_TIMEOUT_MS: Final = 60_000
 """How long a start waits for the application to be healthy before it fails."""
 CLIENT_ADDRESS_INTERVAL_MS: Final = 30_000
 """Between two looks whether the advertised address is still ours."""
+CLIENT_INTERFACES_SIZE_MAX: Final = 1_048_576
+"""Bytes of the document that says what a service offers; large OpenAPI documents have some 500 KB, a key 1.5 MiB."""
+CLIENT_METHODS_COUNT_MAX: Final = 10_000
+"""Methods in one document; GitHub's OpenAPI document has about 1,000 operations."""
+CLIENT_METHOD_SIZE_MAX: Final = 1_024
+"""Characters in the name of one method: a verb with a long path, or a service name with a method."""
+CLIENT_INTERFACES_KEPT_MAX: Final = 256
+"""Documents that a process keeps, and that it fetches at the same time; a service has two during a roll-out."""
+CLIENT_INTERFACES_FETCHES_MAX: Final = 4
+"""Documents under way at the same moment: they must not compete with calls."""
+CLIENT_INTERFACES_HOLDERS_MAX: Final = 3
+"""Instances that are asked for a document in one round, when the registry has none."""
+CLIENT_INTERFACES_TTL_MS: Final = 3_600_000
+"""A document stays in the registry for so long after its last provider has gone: time for consumers that come late."""
+CLIENT_INTERFACES_VIEWS_MAX: Final = 64
+"""Different ``with_interface`` of one service in a process; each has a balancer of its own that is told of changes."""
+CLIENT_WELL_KNOWN_HEAD_SIZE_MAX: Final = 8_192
+"""A request to the listener for documents of interfaces, which has no use for long ones."""
+CLIENT_WELL_KNOWN_CONNECTIONS_MAX: Final = 64
+"""Connections to that listener at the same time; further ones are closed at once."""
+CLIENT_WELL_KNOWN_TIMEOUT_MS: Final = 5_000
+"""For one request to that listener."""

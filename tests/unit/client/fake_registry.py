@@ -71,6 +71,8 @@ class FakeRegistry:
     session_lines: list[Json] = field(default_factory=list)
     broken_sessions: int = 0
     history: str = ""
+    keys: dict[str, Json] = field(default_factory=dict)
+    """The native space: value (bytes), mod_revision and lease of each key."""
     canned: dict[tuple[str, str], Any] = field(default_factory=dict)
     """(method, path) → the JSON to answer, or a ``Refusal``; before everything else."""
 
@@ -108,6 +110,7 @@ class FakeRegistry:
         self.instances.clear()
         self.gone.clear()
         self.leases.clear()
+        self.keys.clear()
         self.position = 0
 
     def break_streams(self) -> None:
@@ -210,7 +213,7 @@ class FakeRegistry:
             status, answer = refusal.status, refusal.problem
         if self.faults.swallow(asked):
             return False
-        body = b"" if status == 204 else json.dumps(answer).encode()
+        body = b"" if status == 204 else answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         framing = "" if status == 204 else f"content-length: {len(body)}\r\n"
         writer.write(f"HTTP/1.1 {status} X\r\nx-townhall-revision: {self.position}\r\n{framing}\r\n".encode() + body)
         await writer.drain()
@@ -224,6 +227,8 @@ class FakeRegistry:
             if isinstance(answer, Refusal):
                 raise answer
             return 204 if answer is None else 200, answer
+        if parts[0] == "kv":
+            return self._keys(asked, "/".join(parts[1:]))
         body: Json = json.loads(asked.body) if asked.body else {}
         match asked.method, parts:
             case "POST", ["instances"]:
@@ -235,6 +240,17 @@ class FakeRegistry:
             case "POST", ["renew"]:
                 unknown = [one for one in body["leases"] if one not in self.leases]
                 return 200, {"renewed": len(body["leases"]) - len(unknown), "unknown": unknown}
+            case "POST", ["leases"]:
+                lease = str(5000 + len(self.leases) + self.position)
+                self.leases[lease] = body["ttl_ms"]
+                return 201, {"lease": lease, "ttl_ms": body["ttl_ms"]}
+            case "PUT", ["leases", lease] if lease in self.leases:
+                return 200, {"lease": lease, "ttl_ms": self.leases[lease]}
+            case "DELETE", ["leases", lease] if lease in self.leases:
+                self.end_lease(lease)
+                return 204, None
+            case "PUT" | "DELETE", ["leases", lease]:
+                raise Refusal(404, "lease_not_found", f"lease {lease}")
             case "POST", ["reports"]:
                 self.reports.append(body)
                 return 200, {"accepted": len(body["failures"]), "unknown": []}
@@ -264,6 +280,31 @@ class FakeRegistry:
                     await asyncio.sleep(0.02)
                 return 200, {"service": key[2], "id": instance_id, "state": state, "waiting_for": [] if seen else ["x"]}
         raise Refusal(404, "not_found", f"{asked.method} {asked.path}")
+
+    def end_lease(self, lease: str) -> None:
+        """It ends, and the keys on it."""
+        del self.leases[lease]
+        self.keys = {name: one for name, one in self.keys.items() if one["lease"] != lease}
+
+    def _keys(self, asked: Asked, name: str) -> tuple[int, Any]:
+        shown = {"version": 1, "create_revision": 1}
+        present = self.keys.get(name)
+        if not name:
+            rows = [
+                {"key": key, "mod_revision": one["mod_revision"], "lease": one["lease"], **shown}
+                for key, one in sorted(self.keys.items())
+                if key.startswith(asked.one("prefix"))
+            ]
+            return 200, {"revision": self.position, "count": len(rows), "keys": rows[: int(asked.one("limit", "100"))]}
+        if asked.method == "GET":
+            if present is None:
+                raise Refusal(404, "not_found", f"no key {name}")
+            return 200, present["value"]
+        if asked.one("cas") and int(asked.one("cas")) != (present["mod_revision"] if present else 0):
+            raise Refusal(409, "conflict", "changed meanwhile")
+        self.position += 1
+        self.keys[name] = {"value": asked.body, "mod_revision": self.position, "lease": asked.one("lease") or None}
+        return 200, {"revision": self.position, "created": present is None}
 
     async def _try(self, step: Any) -> Json:
         try:

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from townhall.client import address as address_module
-from townhall.client import interfaces
+from townhall.client import network_interfaces
 from townhall.client.address import AddressChoice, doubt, outbound_address
 from townhall.client.connection import Origin
-from townhall.client.interfaces import InterfaceAddress
+from townhall.client.network_interfaces import InterfaceAddress
 from townhall.model.errors import InvalidField
 
 
@@ -46,7 +46,7 @@ REGISTRY = Origin("http", "127.0.0.1", 7500)
     ],
 )
 def test_the_choice(monkeypatch: pytest.MonkeyPatch, choice: AddressChoice, address: str) -> None:
-    monkeypatch.setattr(interfaces, "interface_addresses", lambda: HERE)
+    monkeypatch.setattr(network_interfaces, "interface_addresses", lambda: HERE)
     assert asyncio.run(choice.find(REGISTRY)) == address
 
 
@@ -59,7 +59,7 @@ def test_the_choice(monkeypatch: pytest.MonkeyPatch, choice: AddressChoice, addr
     ],
 )
 def test_no_such_address_is_said(monkeypatch: pytest.MonkeyPatch, choice: AddressChoice, words: str) -> None:
-    monkeypatch.setattr(interfaces, "interface_addresses", lambda: HERE)
+    monkeypatch.setattr(network_interfaces, "interface_addresses", lambda: HERE)
     with pytest.raises(InvalidField, match=words):
         asyncio.run(choice.find(REGISTRY))
 
@@ -68,7 +68,7 @@ def test_a_system_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> list[InterfaceAddress]:
         raise OSError("no getifaddrs")
 
-    monkeypatch.setattr(interfaces, "interface_addresses", refuse)
+    monkeypatch.setattr(network_interfaces, "interface_addresses", refuse)
     with pytest.raises(InvalidField, match="getifaddrs"):
         asyncio.run(AddressChoice(interface="eth0").find(REGISTRY))
 
