@@ -7,7 +7,6 @@ reads holds one step.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -94,7 +93,14 @@ class StreamCall(CallRun):
         return self.exchange.pending is not None or self.peer.blocked
 
     def _wake(self) -> None:
-        self.schedule()
+        """A cursor's turn, one of a slice: what there is is told in it."""
+        if self._scheduled or not self._open:
+            return
+        if self._clogged:
+            self._fall_behind()
+        else:
+            self._behind = False
+            self._advance()
 
     def schedule(self) -> None:
         """Pull once in the next turn, however often this is called until then."""
@@ -124,12 +130,12 @@ class StreamCall(CallRun):
 
     def _advance(self) -> None:
         try:
-            pulled = self.driver.guard(self.call, self._pull)
+            pulled = self._stream.pull(self._present())
         except EndOfStream as end:
             self._end(end.data)
             return
-        if isinstance(pulled, Refusal):
-            self._break(pulled)
+        except Exception as error:
+            self._break(self.driver.refusal(error, self.call))
             return
         if pulled is not None:
             self._took(pulled)
@@ -139,9 +145,6 @@ class StreamCall(CallRun):
         if self._ticket is not None:
             self._ticket.arm()
 
-    def _pull(self) -> Pulled | None:
-        return self._stream.pull(self._present())
-
     def _present(self) -> Reader:
         """The present state; a stream whose credentials have expired ends with what its face says to that."""
         return self.reader()
@@ -150,8 +153,9 @@ class StreamCall(CallRun):
         if pulled.data:
             self.peer.outbox.send(self.exchange, pulled.data)
             self.peer.say()
-        self._unsent.update(pulled.revisions)
-        self._confirm()
+        if pulled.revisions or self._unsent:
+            self._unsent.update(pulled.revisions)
+            self._confirm()
         self._rearm()
         if pulled.more:
             if self._clogged:
@@ -265,8 +269,8 @@ class DuplexCall(StreamCall):
         super().__init__(driver, peer, exchange, plan, call, duplex.stream)
         self._duplex = duplex
         self._deframer = Deframer(plan.size_max, gzip=plan.gzip)
-        self._answers: deque[_Answer] = deque()
-        self._follows = Follows(driver.hub, self.schedule)
+        self._answers: list[_Answer] = []
+        self._follows = Follows(driver.hub, self._heard)
         self._pull_due = False
         """Something was followed, and what has happened to it so far is to be looked at."""
         self._told = False
@@ -369,8 +373,11 @@ class DuplexCall(StreamCall):
     def _drain(self) -> None:
         """Send what is ready, up to the first answer that is not."""
         ready: list[bytes] = []
-        while self._answers and self._answers[0].data is not None:
-            ready.append(self._answers.popleft().data or b"")
+        for answer in self._answers:
+            if answer.data is None:
+                break
+            ready.append(answer.data)
+        del self._answers[: len(ready)]
         if ready and self._open:
             self.peer.outbox.send(self.exchange, b"".join(ready))
             self.peer.say()
@@ -384,8 +391,16 @@ class DuplexCall(StreamCall):
             self._pull_due = False
             self.schedule()
 
+    def _heard(self) -> None:
+        """Something it follows has changed. Where it follows much, more of that may come in the same turn."""
+        if len(self._follows) == 1:
+            self._wake()
+        else:
+            self.schedule()
+
     def _arm(self) -> None:
-        super()._arm()
+        if self._ticket is not None:
+            self._ticket.arm()
         self._follows.arm()
 
     # --- ends

@@ -12,7 +12,7 @@ from townhall.core.commands import ChangeGuard
 from townhall.core.commands_guard import AddKeyRole, AddUser, GrantKeys, GrantRole, SwitchGuard
 from townhall.face.etcd import events as etcd_events
 from townhall.face.etcd import watch as etcd_watch
-from townhall.face.etcd.events import Events, Form
+from townhall.face.etcd.events import Events, News, Terms
 from townhall.face.etcd.member import SPACE
 from townhall.model import guard, limits
 from townhall.wire.etcd import kv
@@ -296,12 +296,33 @@ def test_fragments(world: EtcdWorld, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_events_are_encoded_once_for_all(world: EtcdWorld) -> None:
     world.put(b"a")
     events = Events()
-    first = events.news(world.reader(), Form(b"a", b""), 1)
-    assert events.news(world.reader(), Form(b"a", b""), 1) is first
-    other = events.news(world.reader(), Form(b"a", b"b"), 0)
+
+    def news(terms: Terms, after: int) -> News:
+        reader = world.reader()
+        return events.news(reader, events.known(reader, reader.space_revision(SPACE)), events.form(terms), after)
+
+    first = news(Terms(b"a", b""), 1)
+    form = events.form(Terms(b"a", b""))
+    assert events.form(Terms(b"a", b"")) is form
+    assert news(Terms(b"a", b""), 1) is first
+    other = news(Terms(b"a", b"b"), 0)
     assert other.payloads[0][0] is first.payloads[0][0]
+    (told,) = first.messages(b"", 0)
+    assert first.messages(b"", 0)[0] is told, "the only watches of many streams have the same id"
+    (two,) = first.messages(b"", 2)
+    assert messages(two, WatchResponse)[0].watch_id == 2
+    assert first.messages(b"", 0) == (told,)
     world.put(b"a")
-    assert events.news(world.reader(), Form(b"a", b""), 1) is not first
+    assert news(Terms(b"a", b""), 1) is not first
+
+
+def test_large_news_are_told_in_pieces_that_all_share(world: EtcdWorld) -> None:
+    world.put(b"a", b"v" * 20_000)
+    events, reader = Events(), world.reader()
+    found = events.news(reader, events.known(reader, 2), events.form(Terms(b"a", b"")), 1)
+    pieces = found.messages(b"", 7)
+    assert any(piece is found.payloads[0][0] for piece in pieces)
+    assert [one.watch_id for one in messages(b"".join(pieces), WatchResponse)] == [7]
 
 
 def test_rights_are_asked_watch_by_watch(world: EtcdWorld) -> None:

@@ -11,16 +11,15 @@ compacted revision by two; what makes no sense on the stream is not answered at 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from townhall.core import Command, KeyRange
+from townhall.core import Command
 from townhall.core.keyspace import TO_THE_END
 from townhall.core.queries import Reader
 from townhall.face import Duplex, Follow, Pulled, Step, Stream, Unfollow, Verb
 from townhall.face.etcd.errors import COMPACTED, words_of
-from townhall.face.etcd.events import EVENTS_SIZE_MAX, Events, Form, News
+from townhall.face.etcd.events import EVENTS_SIZE_MAX, Events, Form, News, Terms, message
 from townhall.face.etcd.member import SPACE, Identity
 from townhall.face.etcd.requests import MESSAGE_SIZE_MAX
 from townhall.face.grpc import Call, Code, Kind, Method, framed
@@ -42,7 +41,6 @@ _NO_WATCH: Final = -1
 _EMPTY_RANGE: Final = "mvcc: watcher range is empty"
 _DUPLICATE: Final = "mvcc: duplicate watch ID provided on the WatchStream"
 _FRAGMENT: Final = b"\x38\x01"
-_FRAMING_SIZE: Final = 5
 
 
 class WatchService:
@@ -66,7 +64,7 @@ class _Watch:
 
     __slots__ = ("_floor", "_woken", "after", "due", "form", "fragment", "id", "live", "lost", "progress", "quiet")
 
-    def __init__(self, id_: int, form: Form, after: int, woken: deque[_Watch]) -> None:
+    def __init__(self, id_: int, form: Form, after: int, woken: list[_Watch]) -> None:
         self.id = id_
         self.form = form
         self.after = after
@@ -95,11 +93,13 @@ class _Watch:
         So nothing in the range lies between, and a compaction up to there has taken nothing from it: a watch of a quiet
         key lives on while the history of others is forgotten.
         """
-        self.lost = self.lost or 0 < revision < self._floor
-        self._floor = 0
+        if self._floor:
+            self.lost = self.lost or 0 < revision < self._floor
+            self._floor = 0
         if not self.due and self.live:
             self.after = max(self.after, revision - 1)
-        self.wake()
+            self.due = True
+            self._woken.append(self)
 
     def skip(self, compacted: int) -> None:
         """Go on above what is forgotten, trusting that nothing there concerned it; ``woken`` finds out otherwise."""
@@ -115,7 +115,7 @@ class WatchStream:
         self._header = identity.header
         self._events = events
         self._watches: dict[int, _Watch] = {}
-        self._woken: deque[_Watch] = deque()
+        self._woken: list[_Watch] = []
         self._next_id = 0
         self._dead: list[Unfollow] = []
         """Watches that were cancelled within a pull, whose cursors are still there."""
@@ -175,7 +175,7 @@ class WatchStream:
 
     @staticmethod
     def _follow(watch: _Watch) -> Follow:
-        return Follow(KeyRange(SPACE, watch.form.start, watch.form.end), watch.wake, watch.id, watch.woken)
+        return Follow(watch.form.interest, watch.wake, watch.id, watch.woken)
 
     def _refusal(self, reader: Reader, request: wire.WatchCreateRequest, start: bytes, end: bytes) -> str:
         try:
@@ -198,7 +198,7 @@ class WatchStream:
             self._next_id += 1
         no_put = wire.FilterType.NOPUT in request.filters
         no_delete = wire.FilterType.NODELETE in request.filters
-        form = Form(start, end, request.prev_kv, no_put, no_delete)
+        form = self._events.form(Terms(start, end, request.prev_kv, no_put, no_delete))
         after = request.start_revision - 1 if request.start_revision else revision
         watch = self._watches[id_] = _Watch(id_, form, after, self._woken)
         watch.fragment, watch.progress = request.fragment, request.progress_notify
@@ -237,13 +237,8 @@ class WatchStream:
         """What the watches that were woken have to hear, as many of them as one turn allows."""
         woken, told = self._woken, list[bytes]()
         revision = reader.space_revision(SPACE)
-        size = count = 0
-        while woken and count < WATCHES_SLICE_COUNT and size < EVENTS_SIZE_MAX:
-            watch = woken.popleft()
-            watch.due = False
-            count += 1
-            if watch.live:
-                size += self._tell(reader, watch, revision, told)
+        if woken:
+            self._tell_woken(reader, revision, told)
         if not woken:
             if self._progress_due:
                 self._progress_due = False
@@ -253,40 +248,52 @@ class WatchStream:
             self._quiet.clear()
         return Pulled(b"".join(told), more=bool(woken)) if told or woken else None
 
+    def _tell_woken(self, reader: Reader, revision: int, told: list[bytes]) -> None:
+        woken, known = self._woken, self._events.known(reader, revision)
+        size = count = 0
+        for watch in woken:  # Those that have more to hear stand in line again, behind all others.
+            if count >= WATCHES_SLICE_COUNT or size >= EVENTS_SIZE_MAX:
+                break
+            watch.due = False
+            count += 1
+            if watch.live:
+                size += self._tell(reader, known, watch, revision, told)
+        del woken[:count]
+
     def _tell_progress(self, reader: Reader, watch: _Watch, revision: int, told: list[bytes]) -> None:
         """How far a quiet watch is; first what has happened since, whose wake-up may be still to come."""
         if watch.live and watch.after < revision:
             compacted = reader.space_compacted(SPACE)
             if watch.after + 1 < compacted:
                 watch.skip(compacted)
-            self._tell(reader, watch, revision, told)
+            self._tell(reader, self._events.known(reader, revision), watch, revision, told)
         if watch.live and watch.quiet and watch.after >= revision:
             told.append(self._message(revision, fragments.watch_id(watch.id)))
 
-    def _tell(self, reader: Reader, watch: _Watch, revision: int, told: list[bytes]) -> int:
+    def _tell(
+        self, reader: Reader, known: dict[tuple[Form, int], News], watch: _Watch, revision: int, told: list[bytes]
+    ) -> int:
         try:
             if watch.lost:
                 raise Compacted("events of a watch are forgotten")
-            news = self._events.news(reader, watch.form, watch.after)
+            news = self._events.news(reader, known, watch.form, watch.after)
         except Compacted:
             told.append(self._compacted(watch, reader.space_compacted(SPACE)))
             self._dead.append(Unfollow(watch.id))
             return len(told[-1])
         watch.after = news.after
-        watch.quiet = watch.quiet and not news.payloads
         if news.more:
             watch.wake()
-        return self._write(watch, news, self._header.at(revision), told)
-
-    def _write(self, watch: _Watch, news: News, header: bytes, told: list[bytes]) -> int:
-        head = header + fragments.watch_id(watch.id)
-        size = 0
-        for events in news.payloads:
-            if watch.fragment and len(events) > 1:
-                size += _write_fragments(head, events, told)
-            else:
-                size += _write_message(head, events, told)
-        return size
+        if not news.payloads:
+            return 0
+        watch.quiet = False
+        header = self._header.at(revision)
+        if watch.fragment and news.size >= FRAGMENT_SIZE_MAX:
+            for events in news.payloads:
+                told += _in_fragments(header + fragments.watch_id(watch.id), events)
+        else:
+            told += news.messages(header, watch.id)
+        return news.size
 
     def _message(self, revision: int, body: bytes) -> bytes:
         return framed(self._header.at(revision) + body)
@@ -299,26 +306,21 @@ class WatchStream:
         return self._message(0, encode(response))
 
 
-def _write_message(head: bytes, events: Sequence[bytes], told: list[bytes]) -> int:
-    size = len(head) + sum(map(len, events))
-    told.append(b"\0" + size.to_bytes(4, "big") + head)
-    told += events
-    return size + _FRAMING_SIZE
-
-
-def _write_fragments(head: bytes, events: Sequence[bytes], told: list[bytes]) -> int:
+def _in_fragments(head: bytes, events: Sequence[bytes]) -> Sequence[bytes]:
     """As many messages as needed for none to be larger than a request may be; all but the last say that more follows."""
-    size, first = 0, 0
+    told: list[bytes] = []
+    first = 0
     room = sum(map(len, events))
     while room >= FRAGMENT_SIZE_MAX and len(events) - first > 1:
         last, taken = first, 0
         while last < len(events) - 1 and (last == first or taken + len(events[last]) < FRAGMENT_SIZE_MAX):
             taken += len(events[last])
             last += 1
-        size += _write_message(head + _FRAGMENT, events[first:last], told)
+        told += message(head + _FRAGMENT, events[first:last])
         room -= taken
         first = last
-    return size + _write_message(head, events[first:], told)
+    told += message(head, events[first:])
+    return told
 
 
 def _camel(code: Code) -> str:

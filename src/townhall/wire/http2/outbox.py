@@ -124,7 +124,8 @@ class Outbox:
                 self.window -= size
                 self.room -= size
                 stream.window -= size
-                self.out.append(_pack_data(size >> 8, size & 255, 0, 0, stream.id) + data)
+                # Not joined here: many streams may be sent the same bytes.
+                self.out += (_pack_data(size >> 8, size & 255, 0, 0, stream.id), data)
                 return
             stream.pending = deque()
             if stream.window > 0:
