@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from townhall.core import Changes, Command, Ids, Interest, Outcome, Rules
 from townhall.core.access import enforced, resolve
@@ -48,6 +48,8 @@ _log = logging.getLogger(__name__)
 
 INTERNAL = Actor(internal=True)
 """The registry itself, when it lapses leases and sweeps."""
+STRANGERS_COUNT_MAX: Final = 4_096
+"""Addresses whose anonymous actor is kept; beyond, all are made anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +136,8 @@ class Hub:
         """Started and not stopping."""
         self.tick_errors = 0
         self.started_ms = clock.monotonic_ms()
+        self._strangers: dict[str, Actor] = {}
+        """By address, while nobody needs a token and none has been given out."""
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -235,17 +239,28 @@ class Hub:
 
     def authenticate(self, secret: str, address: str, certified: tuple[str, str] = ("", "")) -> Actor:
         """See ``hub.Hub``."""
-        if self.state.guarded and (secret or certified[1]):
-            restricted = enforced(self.state, self.options.rules)
+        state = self.state
+        if not (secret or certified[1] or state.tokens or enforced(state, self.options.rules)):
+            # Nothing has been given to strangers or kept from them, so the address says all.
+            return self._strangers.get(address) or self._stranger(address)
+        if state.guarded and (secret or certified[1]):
+            restricted = enforced(state, self.options.rules)
             if secret:
                 user = self.logins.resolve(secret, address=address, restricted=restricted)
             else:
-                user = known_user(self.state, *certified, address=address, restricted=restricted)
+                user = known_user(state, *certified, address=address, restricted=restricted)
             if user is not None:
                 return user
         # Only tokens end by time, so for the anonymous actor of most requests the clock need not be read.
         now_ms = self.clock.now_ms() if secret else 0
-        return resolve(self.state, self.options.rules, secret=secret, address=address, now_ms=now_ms)
+        return resolve(state, self.options.rules, secret=secret, address=address, now_ms=now_ms)
+
+    def _stranger(self, address: str) -> Actor:
+        if len(self._strangers) >= STRANGERS_COUNT_MAX:
+            self._strangers.clear()
+        actor = resolve(self.state, self.options.rules, secret="", address=address, now_ms=0)
+        self._strangers[address] = actor
+        return actor
 
     def watch(self, interests: Sequence[Interest], wake: Callable[[], None]) -> Cursor:
         """See ``hub.Hub``."""

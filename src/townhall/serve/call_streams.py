@@ -20,7 +20,7 @@ from townhall.serve.call_run import CallRun
 from townhall.serve.follows import Follows
 from townhall.serve.run import Refusal
 from townhall.serve.waiting import Commands, give_up
-from townhall.wire.grpc import OK_HEAD, OK_TRAILERS, Deframer
+from townhall.wire.grpc import OK_HEAD, OK_TRAILERS, PREFIX_SIZE, Deframer
 from townhall.wire.http2.frames import block
 
 if TYPE_CHECKING:
@@ -280,6 +280,10 @@ class DuplexCall(StreamCall):
     # --- input
 
     def received(self, data: bytes, ended: bool) -> None:
+        if not ended and self._deframer.is_one(data) and not self._answers and self._open:
+            # The shortest path: one message, and nothing waits before it.
+            self._message(data[PREFIX_SIZE:])
+            return
         self.peer.held += len(data)
         self._deframer.feed(data)
         self._take_messages()
@@ -304,21 +308,21 @@ class DuplexCall(StreamCall):
 
     def _message(self, message: bytes) -> None:
         try:
-            steps = self.driver.guard(self.call, self._receive, message)
+            steps = self._duplex.receive(self.driver.reader(self.plan, self.peer), message)
+            if len(steps) == 1 and type(steps[0]) is bytes and not self._answers:
+                # Answered at once, and in its turn.
+                self.peer.outbox.send(self.exchange, steps[0])
+                self.peer.say()
+                if self._stream.heartbeat_ms:
+                    self._rearm()
+                return
+            self._steps(steps)
         except EndOfStream as end:
             self._end(end.data)
-            return
-        if isinstance(steps, Refusal):
-            self._break(steps)
-            return
-        failure = self.driver.guard(self.call, self._steps, steps)
-        if isinstance(failure, Refusal):
-            self._break(failure)
-            return
-        self._drain()
-
-    def _receive(self, message: bytes) -> Sequence[Step]:
-        return self._duplex.receive(self._present(), message)
+        except Exception as error:
+            self._break(self.driver.refusal(error, self.call))
+        else:
+            self._drain()
 
     def _steps(self, steps: Sequence[Step]) -> None:
         for step in steps:

@@ -192,10 +192,10 @@ class Http2Peer(Timed, asyncio.Protocol):
                 return
             incoming = stream.owner = _Incoming(owner)
             self._gather(stream, incoming, data, ended)
-        elif isinstance(owner, _Incoming):
-            self._gather(stream, owner, data, ended)
         elif isinstance(owner, CallRun):
             owner.received(data, ended)
+        elif isinstance(owner, _Incoming):
+            self._gather(stream, owner, data, ended)
         elif ended and isinstance(owner, HttpAnswer):
             self._plain(stream, owner)
         if self.held > HTTP2_HELD_SIZE_MAX and not stream.finished:

@@ -14,7 +14,7 @@ from townhall.model.errors import Malformed
 from townhall.wire.http2.frames import Block, block
 
 __all__ = [
-    "GZIP_HEAD", "OK_HEAD", "OK_TRAILERS", "Deframer", "GrpcFault", "compress", "decompress", "percent_encoded", "prefix_of", "prefixed", "refusal_block",
+    "GZIP_HEAD", "OK_HEAD", "OK_TRAILERS", "PREFIX_SIZE", "Deframer", "GrpcFault", "compress", "decompress", "percent_encoded", "prefix_of", "prefixed", "refusal_block",
     "timeout_ms", "trailers",
 ]  # fmt: skip
 
@@ -73,6 +73,16 @@ class Deframer:
     def size(self) -> int:
         """Bytes held."""
         return len(self._held) - self._at + self._waiting
+
+    def is_one(self, data: bytes) -> bool:
+        """Whether this is one whole message, neither compressed nor too large, and nothing is held before it: what
+        ``feed`` and ``next`` would make of it lies behind its prefix.
+        """
+        return (
+            data[:1] == b"\0"
+            and len(data) - PREFIX_SIZE == int.from_bytes(data[1:PREFIX_SIZE], "big") <= self._size_max
+            and not (self._waiting or self._held)
+        )
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from etcd_calls import IDENTITY
 from etcd_world import KV, LEASE, EtcdWorld, Streamed
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from townhall.core.commands import ChangeGuard, EndLease, GrantLease, OpenSession
 from townhall.core.commands_guard import SetAlarm
+from townhall.core.state import Lease
 from townhall.face.etcd import leases as etcd_leases
 from townhall.face.etcd.member import SPACE
 from townhall.model.guard import Alarm
-from townhall.model.lease import EndReason
+from townhall.model.lease import EndReason, LeaseKind
 from townhall.wire.etcd import kv
 from townhall.wire.etcd.lease import (
     LeaseGrantRequest,
@@ -24,6 +28,7 @@ from townhall.wire.etcd.lease import (
     LeaseTimeToLiveRequest,
     LeaseTimeToLiveResponse,
 )
+from townhall.wire.protobuf_encode import encode
 
 NOT_FOUND = ("NOT_FOUND", "etcdserver: requested lease not found")
 
@@ -114,6 +119,41 @@ def test_keep_alive(world: EtcdWorld) -> None:
     world.run(EndLease(id=id_, reason=EndReason.EXPIRED))
     assert stream.say(LeaseKeepAliveRequest(id=id_))[0].ttl == 0
     assert stream.duplex.closed(False) == ()
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 7, -5, 2**62]), st.booleans(), st.booleans()), max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_renewals_that_are_remembered_are_answered_like_those_read_anew(asked: list[tuple[int, bool, bool]]) -> None:
+    world = EtcdWorld()
+    service = etcd_leases.LeaseService(IDENTITY)
+    for id_, change, longer in asked:
+        if change and id_:
+            granted = isinstance(world.reader().state.leases.get(id_), Lease)
+            world.run(
+                EndLease(id=id_)
+                if granted
+                else GrantLease(id=id_, ttl_ms=7_000 if longer else 600_000, kind=LeaseKind.KEYS)
+            )
+            world.put(b"k")
+        plain = encode(LeaseKeepAliveRequest(id=id_))
+        lease = world.state.leases.get(id_)
+        header = kv.ResponseHeader(IDENTITY.cluster_id, IDENTITY.member_id, world.reader().space_revision(SPACE), 2)
+        expected = LeaseKeepAliveResponse(header=header, id=id_, ttl=lease.ttl_ms // 1_000 if lease else 0)
+        # Alone, and with unknown fields behind it: a short one, and one too long to be remembered.
+        for data in (plain, plain + b"\x10\x01", plain + b"\x7a\x20" + b"x" * 32):
+            assert service.renewed(world, world.reader(), data) == encode(expected)
+
+
+def test_only_so_many_renewals_are_remembered(world: EtcdWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(etcd_leases, "RENEWALS_COUNT_MAX", 3)
+    service = etcd_leases.LeaseService(IDENTITY)
+    for number in range(20):
+        service.renewed(world, world.reader(), encode(LeaseKeepAliveRequest(id=number)))
+        assert len(service._renewals) <= 3
+    long = encode(LeaseKeepAliveRequest(id=1)) + b"\x7a\x20" + b"x" * 32
+    service.renewed(world, world.reader(), long)
+    assert long not in service._renewals
+    assert len(long) > etcd_leases.RENEWAL_SIZE_MAX
 
 
 def test_a_lease_that_is_just_ending_is_not_said_to_live(world: EtcdWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from running_hub import API, WEB, Running, register, running, until
 
 from townhall.core import Rules
+from townhall.core.access import resolve
 from townhall.core.commands import BootstrapAccess, Deregister, GrantLease, SetConnection
 from townhall.core.live import Live, Subscriber
 from townhall.engine.memory import MemoryEngine
@@ -18,6 +19,7 @@ from townhall.hub import Hub as Contract
 from townhall.hub.expiry import Expiry
 from townhall.hub.hub import INTERNAL, Hub, HubOptions
 from townhall.model import limits
+from townhall.model.access import ANONYMOUS, Level, Policy, Resource, Rule, Token
 from townhall.model.errors import NotFound, Unauthenticated
 from townhall.model.instance import Verdict
 from townhall.model.lease import LeaseKind
@@ -232,6 +234,35 @@ def test_tokens_are_looked_up_in_the_state() -> None:
         assert bench.hub.authenticate("", "127.0.0.1:1").restricted
         with pytest.raises(Unauthenticated):
             bench.hub.authenticate("wrong", "127.0.0.1:1")
+
+    running(body)
+
+
+def test_strangers_are_remembered_only_while_the_address_says_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("townhall.hub.hub.STRANGERS_COUNT_MAX", 3)
+
+    async def body(bench: Running) -> None:
+        def same() -> None:
+            for number in range(5):
+                address = f"127.0.0.1:{number}"
+                plain = resolve(bench.hub.state, bench.hub.options.rules, secret="", address=address, now_ms=0)
+                assert bench.hub.authenticate("", address) == plain
+                assert bench.hub.authenticate("", address) == plain
+
+        same()
+        assert len(bench.hub._strangers) <= 3
+        known = bench.hub.authenticate("", "127.0.0.1:1")
+        assert bench.hub.authenticate("", "127.0.0.1:1") is known
+        rule = Rule(Resource.KEY, Level.READ, "etcd/")
+        bench.hub.state.policies["p"] = Policy("p", (rule,))
+        bench.hub.state.tokens[ANONYMOUS] = Token(ANONYMOUS, b"", ("p",))
+        same()
+        assert bench.hub.authenticate("", "127.0.0.1:1").rules == (rule,)
+        del bench.hub.state.tokens[ANONYMOUS]
+        same()
+        await bench.done(BootstrapAccess())
+        same()
+        assert bench.hub.authenticate("", "127.0.0.1:1").restricted
 
     running(body)
 

@@ -254,6 +254,36 @@ def test_errors_and_ends_from_within_receive() -> None:
     grpc_serving(test)
 
 
+@pytest.mark.parametrize("cut", [0, 1, 3, 7, 1_000])
+def test_what_is_answered_at_once_keeps_its_turn(cut: int) -> None:
+    """A message a frame (0) is what the shortest path is for; cut otherwise, they take the long one."""
+
+    async def test(server: GrpcServing) -> None:
+        def steps(message: bytes) -> list[Any]:
+            if message.startswith(b"w"):
+                return [Submit([message.decode()], lambda reader, results: Reply(Code.OK, framed(message)))]  # type: ignore[list-item]
+            return [framed(message), framed(b"+")] if message.startswith(b"d") else [framed(message)]
+
+        server.face.steps = steps
+        server.hub.hold = True
+        client = await server.client()
+        number = client.open("/toy.Toy/Chat")
+        said = [b"a", b"b", b"w1", b"c", b"d", b"w2", b"", b"e"]
+        whole = b"".join(map(framed, said))
+        pieces = [whole[at : at + cut] for at in range(0, len(whole), cut)] if cut else list(map(framed, said))
+        for piece in pieces:
+            client.data(number, piece)
+        await until(lambda: len(server.face.received) == len(said))
+        server.hub.hold = False
+        server.hub.release()
+        client.data(number, framed(b"z"), ends=True)
+        answer = await client.ended(number)
+        assert answer.messages == [b"a", b"b", b"w1", b"c", b"d", b"+", b"w2", b"", b"e", b"z"]
+        assert server.face.received == [*said, b"z"]
+
+    grpc_serving(test)
+
+
 def test_input_is_left_unread_while_too_many_answers_wait() -> None:
     async def test(server: GrpcServing) -> None:
         def render(reader: Any, results: Any) -> Reply:

@@ -28,6 +28,22 @@ def test_messages_however_they_are_cut(messages: list[bytes], step: int, gzip: b
     assert deframer.next() is None
 
 
+@given(st.binary(max_size=12), st.binary(max_size=12), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_what_is_one_message_is_what_the_slow_way_finds(data: bytes, message: bytes, whole: bool) -> None:
+    data = grpc.prefixed(message) + data if whole else data
+    deframer = grpc.Deframer(10, gzip=True)
+    one = deframer.is_one(data)
+    if whole and data == grpc.prefixed(message):
+        assert one == (len(message) <= 10)
+    deframer.feed(data)
+    if one:
+        assert not deframer.is_one(data), "something is held before it"
+        assert deframer.next() == data[grpc.PREFIX_SIZE :]
+        assert deframer.size == 0
+        assert deframer.is_one(data)
+
+
 def test_a_large_message_in_tiny_pieces_is_joined_now_and_then() -> None:
     deframer = grpc.Deframer(10_000, gzip=False)
     for byte in grpc.prefixed(b"x" * 5_000):

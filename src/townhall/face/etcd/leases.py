@@ -34,6 +34,22 @@ LEASE_TTL_MIN_S: Final = 2
 _ID: Final = b"\x10"
 _TTL: Final = b"\x18"
 _TTL_MAX_S: Final = limits.LEASE_TTL_MAX_MS // 1_000
+RENEWALS_COUNT_MAX: Final = 16_384
+"""Renewals that are remembered by their bytes; beyond, all are read anew."""
+RENEWAL_SIZE_MAX: Final = 16
+"""A longer one has more in it than a number."""
+
+
+class _Renewal:
+    """A LeaseKeepAliveRequest that came before, and what its answer says behind the header."""
+
+    __slots__ = ("id", "said", "ttl_ms")
+
+    def __init__(self, id_: int) -> None:
+        self.id = id_
+        self.ttl_ms = 0
+        """Of the lease when it was answered last; 0 for none."""
+        self.said = _said(id_, 0)
 
 
 class LeaseService:
@@ -41,6 +57,8 @@ class LeaseService:
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
+        self._renewals: dict[bytes, _Renewal] = {}
+        """By their bytes: a client sends the same ones as long as its lease lives."""
 
     def methods(self) -> Sequence[Method]:
         """The rows of the face's table."""
@@ -93,17 +111,25 @@ class LeaseService:
 
     def renewed(self, live: Live, reader: Reader, data: bytes) -> bytes:
         """The LeaseKeepAliveResponse to one request: TTL 0 for a lease that is not there, or is just ending."""
-        id_ = decode(wire.LeaseKeepAliveRequest, data).id
-        lease = _known(reader, id_)
-        ttl_s = 0
+        renewal = self._renewals.get(data) or self._read(data)
+        lease = _known(reader, renewal.id)
+        ttl_ms = 0
         if lease is not None:
-            reader.require_renewal((id_,))
-            if not live.renew((id_,)):
-                ttl_s = lease.ttl_ms // 1_000
-        response = self._identity.header.at(reader.space_revision(SPACE))
-        if id_:
-            response += _ID + varint(id_)
-        return response + _TTL + varint(ttl_s) if ttl_s else response
+            leases = (renewal.id,)
+            reader.require_renewal(leases)
+            if not live.renew(leases):
+                ttl_ms = lease.ttl_ms
+        if ttl_ms != renewal.ttl_ms:
+            renewal.ttl_ms, renewal.said = ttl_ms, _said(renewal.id, ttl_ms)
+        return self._identity.header.at(reader.space_revision(SPACE)) + renewal.said
+
+    def _read(self, data: bytes) -> _Renewal:
+        renewal = _Renewal(decode(wire.LeaseKeepAliveRequest, data).id)
+        if len(data) <= RENEWAL_SIZE_MAX:
+            if len(self._renewals) >= RENEWALS_COUNT_MAX:
+                self._renewals.clear()
+            self._renewals[data] = renewal
+        return renewal
 
     def time_to_live(self, call: Call, reader: Reader) -> Verb:
         """What is left of a lease, and its keys."""
@@ -121,6 +147,12 @@ class LeaseService:
         found = sorted(reader.key_leases(), key=lambda lease: _left_ms(call.live, lease))
         shown = [wire.LeaseStatus(id=lease.id) for lease in found]
         return answer(self._identity, reader, wire.LeaseLeasesResponse(leases=shown))
+
+
+def _said(id_: int, ttl_ms: int) -> bytes:
+    """A LeaseKeepAliveResponse without its header."""
+    said = _ID + varint(id_) if id_ else b""
+    return said + _TTL + varint(ttl_ms // 1_000) if ttl_ms >= 1_000 else said
 
 
 def _known(reader: Reader, id_: int) -> Lease | None:
