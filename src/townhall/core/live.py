@@ -60,15 +60,18 @@ class Live(Protocol):
         """A validity token for a rendered answer: it goes stale with the first change in the interests."""
         ...
 
-    def work(self, function: Callable[[], Any]) -> Work:
-        """Begin to compute a pure function of its own arguments in a thread. Raises OverLimit."""
+    def work(self, function: Callable[[], Any], asker: str) -> Work:
+        """Begin to compute a pure function of its own arguments in a thread. Raises OverLimit.
+
+        ``asker`` is the peer, ``host:port``: addresses take turns. Its ``error`` is OverLimit when it had to give way.
+        """
         ...
 
-    def hash_password(self, password: str) -> Work:
+    def hash_password(self, password: str, asker: str) -> Work:
         """Begin to make what is stored of a password. Raises OverLimit."""
         ...
 
-    def check_password(self, password: str, stored: bytes) -> Work:
+    def check_password(self, password: str, stored: bytes, asker: str) -> Work:
         """Begin to compare a password with a stored hash; the result is a bool. Raises OverLimit.
 
         One that was found right lately is found so at once.

@@ -305,16 +305,16 @@ class Hub:
         """See ``core.live.Live``."""
         return self.cursors.view(interests)
 
-    def work(self, function: Callable[[], Any]) -> Work:
+    def work(self, function: Callable[[], Any], asker: str) -> Work:
         """See ``core.live.Live``."""
-        return self.bench.start(function)
+        return self.bench.start(function, asker)
 
-    def hash_password(self, password: str) -> Work:
+    def hash_password(self, password: str, asker: str) -> Work:
         """See ``core.live.Live``."""
         salt = self._ids.secret().encode()
-        return self.bench.start(lambda: hash_password(password, salt))
+        return self.bench.start(lambda: hash_password(password, salt), asker)
 
-    def check_password(self, password: str, stored: bytes) -> Work:
+    def check_password(self, password: str, stored: bytes, asker: str) -> Work:
         """See ``core.live.Live``."""
         if self.logins.recall(password, stored):
             return Work(("work", 0), done=True, result=True)
@@ -325,7 +325,7 @@ class Hub:
                 self.loop.call_soon_threadsafe(self.logins.remember, password, stored)
             return matches
 
-        return self.bench.start(check)
+        return self.bench.start(check, asker)
 
     def recognises(self, secret: str) -> bool:
         """See ``core.live.Live``."""

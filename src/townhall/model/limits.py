@@ -212,6 +212,9 @@ LOGIN_TTL_MS: Final = 300_000
 """A token ends when it was not used for so long; etcd's default."""
 WORK_COUNT_MAX: Final = 256
 """Slow computations that wait for their turn beside the loop; at 50 ms each the last one waits 13 s."""
+WORK_PER_ADDRESS_MAX: Final = 128
+"""Of one address, or one IPv6 network of 64 bits: a fleet behind one address may log in again at once; addresses take
+turns, and where there is no more room the longest queue gives way."""
 WORK_WAIT_MS: Final = 30_000
 """How long a request waits for one."""
 SNAPSHOT_PIECE_SIZE: Final = 32_768

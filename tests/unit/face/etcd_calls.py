@@ -69,7 +69,7 @@ class Calls(World):
 
     # --- Live
 
-    def work(self, function: Callable[[], Any]) -> Work:
+    def work(self, function: Callable[[], Any], asker: str) -> Work:
         work = Work(("work", 1))
 
         def finish() -> None:
@@ -81,11 +81,11 @@ class Calls(World):
             self.slow.append(finish)
         return work
 
-    def hash_password(self, password: str) -> Work:
-        return self.work(lambda: hash_password(password, b"salt", cost=4))
+    def hash_password(self, password: str, asker: str) -> Work:
+        return self.work(lambda: hash_password(password, b"salt", cost=4), asker)
 
-    def check_password(self, password: str, stored: bytes) -> Work:
-        return self.work(lambda: password_matches(password, stored))
+    def check_password(self, password: str, stored: bytes, asker: str) -> Work:
+        return self.work(lambda: password_matches(password, stored), asker)
 
     def recognises(self, secret: str) -> bool:
         return bool(self.actor(secret).token_id) if secret else False

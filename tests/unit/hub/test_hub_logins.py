@@ -104,15 +104,18 @@ def test_with_access_control_on_an_unknown_token_is_refused() -> None:
 def test_passwords() -> None:
     async def body(bench: Running) -> None:
         hub = bench.hub
-        stored = hub.hash_password("secret")
+        stored = hub.hash_password("secret", "127.0.0.1:5")
         await until(lambda: stored.done)
-        wrong, right = hub.check_password("wrong", stored.result), hub.check_password("secret", stored.result)
+        wrong, right = (
+            hub.check_password("wrong", stored.result, "127.0.0.1:5"),
+            hub.check_password("secret", stored.result, "127.0.0.1:5"),
+        )
         await until(lambda: right.done)
         assert (wrong.result, right.result) == (False, True)
         await until(lambda: hub.logins.recall("secret", stored.result))
-        again = hub.check_password("secret", stored.result)
+        again = hub.check_password("secret", stored.result, "127.0.0.1:5")
         assert (again.done, again.result) == (True, True), "remembered"
-        assert not hub.check_password("wrong", stored.result).done
+        assert not hub.check_password("wrong", stored.result, "127.0.0.1:5").done
         assert b"secret" not in repr(vars(hub.logins)).encode()
 
     running(body)

@@ -129,7 +129,7 @@ class AuthService:
                 return _WRONG
             return self._answer(reader, auth.AuthenticateResponse(token=call.live.login(SPACE, request.name)))
 
-        return after_work(call.live.check_password(request.password, stored[0]), checked)
+        return after_work(call.live.check_password(request.password, stored[0], call.peer), checked)
 
     # --- users
 
@@ -141,7 +141,7 @@ class AuthService:
             return _EMPTY_USER
         if request.options is not None and request.options.no_password:
             return self._order(orders.AddUser(request.name))
-        work = call.live.hash_password(request.password)
+        work = call.live.hash_password(request.password, call.peer)
         return after_work(work, lambda reader, hashed: self._order(orders.AddUser(request.name, hashed)))
 
     def user_change_password(self, call: Call, reader: Reader) -> Verb:
@@ -151,7 +151,7 @@ class AuthService:
         found.require(Level.WRITE)
         if found.password(request.name) is None:
             return _told(NotFound("no such user", user=request.name))
-        work = call.live.hash_password(request.password)
+        work = call.live.hash_password(request.password, call.peer)
         return after_work(work, lambda reader, hashed: self._order(orders.ChangePassword(request.name, hashed)))
 
     def user_get(self, call: Call, reader: Reader) -> Verb:

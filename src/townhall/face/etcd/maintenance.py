@@ -114,7 +114,7 @@ class MaintenanceService:
         def done(reader: Reader, found: int) -> Reply:
             return answer(self._identity, reader, wire.HashResponse(hash=found), revision=revision)
 
-        return after_work(call.live.work(partial(hash_records, records, revision)), done)
+        return after_work(call.live.work(partial(hash_records, records, revision), call.peer), done)
 
     def hash_kv(self, call: Call, reader: Reader) -> Verb:
         """A hash over the keys as they were at a revision."""
@@ -131,7 +131,7 @@ class MaintenanceService:
             told = wire.HashKVResponse(hash=found, compact_revision=compacted or -1, hash_revision=revision)
             return answer(self._identity, reader, told, revision=current)
 
-        return after_work(call.live.work(partial(hash_records, records, revision)), done)
+        return after_work(call.live.work(partial(hash_records, records, revision), call.peer), done)
 
     # --- the rest
 
