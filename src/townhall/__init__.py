@@ -7,7 +7,8 @@ Names are imported on first use, so that ``import townhall`` costs next to nothi
     users = townhall.Consumer("http://127.0.0.1:7500")["user"]
     answer = await users.get("/users/1")
 
-Errors are in ``townhall.errors``; programs without an event loop use ``townhall.blocking``.
+Errors are in ``townhall.errors``; programs without an event loop use ``townhall.blocking``. Adapters for other
+frameworks and clients are modules of their own beside this one (``townhall.asgi``, ``townhall.httpx``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from townhall import asgi as asgi
+    from townhall import httpx as httpx
     from townhall.client import blocking as blocking
     from townhall.client.api import Registry as Registry
     from townhall.client.consumer import Consumer as Consumer
@@ -35,6 +38,7 @@ __all__ = [
     "errors",
 ]  # fmt: skip
 
+# Adapters are not in ``__all__``: importing everything must not need other people's packages.
 _HOMES = {
     "Consumer": ("townhall.client.consumer", "Consumer"),
     "Instance": ("townhall.client.records", "Instance"),
@@ -45,8 +49,10 @@ _HOMES = {
     "Service": ("townhall.client.definitions", "Service"),
     "TownhallError": ("townhall.model.errors", "TownhallError"),
     "Unreachable": ("townhall.model.errors", "Unreachable"),
+    "asgi": ("townhall.asgi", ""),
     "blocking": ("townhall.client.blocking", ""),
     "errors": ("townhall.model.errors", ""),
+    "httpx": ("townhall.httpx", ""),
 }
 
 

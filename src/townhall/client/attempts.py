@@ -8,7 +8,13 @@ from townhall.client.records import Instance
 from townhall.model import limits
 from townhall.model.errors import PeerMisbehaved, Unreachable
 
-__all__ = ["FAILURES", "Attempts", "failure_kind", "was_sent"]
+__all__ = ["FAILURES", "NOT_ACTED_ON", "OVERLOADED", "Attempts", "failure_kind", "was_sent"]
+
+OVERLOADED = frozenset({502, 503, 504})
+"""Statuses by which an instance, or a proxy before it, says: not now, ask another."""
+NOT_ACTED_ON = "townhall-not-acted-on"
+"""A header field of an answer (over gRPC: of its trailing metadata) by which a service that stops refuses a call before
+anything was done for it. What is not idempotent may then be called elsewhere as well."""
 
 FAILURES: tuple[type[Exception], ...] = (OSError, EOFError, Unreachable, PeerMisbehaved)
 """Exceptions that are the instance's fault rather than the caller's or the application's (TimeoutError and

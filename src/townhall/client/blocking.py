@@ -38,6 +38,7 @@ from townhall.client.leases import Leases
 from townhall.client.locks import Locks
 from townhall.client.loop_thread import LoopThread, shared_thread
 from townhall.client.mirror import MirrorState
+from townhall.client.opened import Opened
 from townhall.client.picture import Picture
 from townhall.client.provider import ProviderOptions
 from townhall.client.records import Instance, Registered
@@ -229,6 +230,12 @@ class ServiceHandle:
         ``timeout`` is only looked at between attempts, ``try_timeout`` and ``hedge`` not at all: give the function its own
         timeout.
         """
+        opened = self.open(function, **options)
+        opened.close()
+        return opened.value
+
+    def open(self, function: Callable[[Instance], T], **options: Unpack[CallOptions]) -> Opened[T]:
+        """``call`` for an answer that goes on after ``function`` has returned; the caller closes what it gets."""
         self.start()
         timeout_s = options.get("timeout")
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -251,6 +258,7 @@ class ServiceHandle:
                     or not self._handle.chooser.budget.spend(now_ms=time.monotonic() * 1000)
                 ):
                     raise
+                self._handle.chooser.tally.retries += 1
 
     def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Response:
         """An HTTP request to an instance, with failover; see the asynchronous one."""
@@ -266,19 +274,22 @@ class ServiceHandle:
 
     def _attempt(
         self, function: Callable[[Instance], T], instance: Instance, failures: tuple[type[Exception], ...]
-    ) -> T:
+    ) -> Opened[T]:
         """One attempt, whose outcome the balancer, the ejections and the registry are told."""
         chooser, begun_ms = self._handle.chooser, time.monotonic() * 1000
-        failed = False
+        answered = failed = False
         chooser.begun(instance, now_ms=begun_ms)
         try:
-            return function(instance)
+            value = function(instance)
+            answered = True
+            return Opened(value, instance, chooser, self.failed, begun_ms=begun_ms)
         except failures as error:
             failed = True
             self.failed(instance, failure_kind(error))
             raise
         finally:
-            chooser.ended(instance, begun_ms=begun_ms, now_ms=time.monotonic() * 1000, failed=failed)
+            if not answered:
+                chooser.ended(instance, begun_ms=begun_ms, now_ms=time.monotonic() * 1000, failed=failed)
 
     def _untried(self, attempts: Attempts, key: str | bytes | None) -> Instance:
         """The one for the first attempt; then one that was not tried, or any when all were."""

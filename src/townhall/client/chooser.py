@@ -20,6 +20,7 @@ from townhall.client.records import Instance
 from townhall.client.retry_budget import RetryBudget
 from townhall.client.slow_start import warmed
 from townhall.client.subsets import Subset
+from townhall.client.tally import Tally
 from townhall.client.zones import Census
 
 __all__ = ["Choice", "Chooser"]
@@ -44,6 +45,7 @@ class Chooser:
     def __init__(self, balancer: Balancer, rng: Random, choice: Choice) -> None:
         self.ejections = Ejections()
         self.budget = RetryBudget()
+        self.tally = Tally()
         self.count = 0
         """Candidates that the balancer chooses among."""
         self._balancer = balancer
@@ -58,8 +60,8 @@ class Chooser:
         self._subset = Subset(choice.subset, choice.consumer)
 
     def join(self, other: Chooser) -> None:
-        """Share ejections, the budget of retries and the count of running calls with another one, from now on."""
-        self.ejections, self.budget = other.ejections, other.budget
+        """Share ejections, the budget of retries and the counts of calls with another one, from now on."""
+        self.ejections, self.budget, self.tally = other.ejections, other.budget, other.tally
         other._family.append(self)
         self._family = other._family
 
@@ -98,17 +100,27 @@ class Chooser:
 
     def begun(self, instance: Instance, *, now_ms: float) -> None:
         """A call begins; each is followed by one ``ended``."""
+        with self._family[0]._lock:
+            self.tally.begun()
         for one in self._family:
             if one._load is not None:
                 with one._lock:
                     one._load.begun(instance, now_ms=now_ms)
 
-    def ended(self, instance: Instance, *, begun_ms: float, now_ms: float, failed: bool) -> None:
-        """It is over. ``failed``: by the instance's fault. Ejection of those that failed is asked for by ``failed``."""
+    def ended(
+        self, instance: Instance, *, begun_ms: float, now_ms: float, failed: bool, answered_ms: float | None = None
+    ) -> None:
+        """It is over. ``failed``: by the instance's fault. Ejection of those that failed is asked for by ``failed``.
+
+        ``answered_ms``: when the answer began, if it went on after that.
+        """
+        answered_ms = now_ms if answered_ms is None else answered_ms
+        with self._family[0]._lock:
+            self.tally.ended(answered_ms - begun_ms)
         for one in self._family:
             if one._load is not None:
                 with one._lock:
-                    one._load.ended(instance, now_ms=now_ms, duration_ms=now_ms - begun_ms, failed=failed)
+                    one._load.ended(instance, now_ms=now_ms, duration_ms=answered_ms - begun_ms, failed=failed)
         if not failed and self.ejections:
             self.ejections.succeeded(instance.id, now_ms=now_ms)
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 
-from townhall.client.attempts import FAILURES, Attempts, failure_kind
+from townhall.client.attempts import FAILURES, NOT_ACTED_ON, OVERLOADED, Attempts, failure_kind
 from townhall.client.chooser import Chooser
 from townhall.client.connection import Origin
 from townhall.client.hedging import hedged
 from townhall.client.http import IDEMPOTENT, Request, Response
 from townhall.client.interfaces import Interfaces, revision_of
 from townhall.client.mirrors import SharedMirror
+from townhall.client.opened import Opened
 from townhall.client.picture import Change, Picture
 from townhall.client.records import Instance
 from townhall.client.sources import SourceMirror
@@ -33,8 +34,6 @@ __all__ = ["CallOptions", "RequestOptions", "ServiceHandle"]
 
 T = TypeVar("T")
 
-_OVERLOADED = frozenset({502, 503, 504})
-"""Statuses by which an instance, or a proxy before it, says: not now, ask another."""
 _RETRY_PAUSE_S = 0.05
 """Before instances that have all been tried are tried again."""
 
@@ -241,6 +240,15 @@ class ServiceHandle:
         of ``function`` are the application's and are passed on at once. Retries and hedges stop when too many of the
         service's calls need them (``RetryBudget``).
         """
+        opened = await self.open(function, **options)
+        opened.close()
+        return opened.value
+
+    async def open(self, function: Callable[[Instance], Awaitable[T]], **options: Unpack[CallOptions]) -> Opened[T]:
+        """``call`` for an answer that goes on after ``function`` has returned; the caller closes what it gets.
+
+        ``timeout`` and ``try_timeout`` end with ``function``.
+        """
         clock = asyncio.get_running_loop().time
         timeout_s = options.get("timeout")
         deadline = None if timeout_s is None else clock() + timeout_s
@@ -256,12 +264,14 @@ class ServiceHandle:
             try:
                 if hedge_s is None:
                     return await attempt()
-                return await hedged(attempt, partial(self._hedge, function, attempts, terms), delay_s=hedge_s)
+                hedge = partial(self._hedge, function, attempts, terms)
+                return await hedged(attempt, hedge, delay_s=hedge_s, discard=Opened.close)
             except terms.failures as error:
                 late = deadline is not None and clock() >= deadline
                 if late or not attempts.again(error) or not budget.spend(now_ms=clock() * 1000):
                     raise
                 instance = await self._another(attempts, error)
+                self.chooser.tally.retries += 1
 
     async def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Response:
         """An HTTP request to an instance, with failover; 502, 503 and 504 count as failures.
@@ -285,7 +295,7 @@ class ServiceHandle:
             port = instance.ports[options["port_name"]] if "port_name" in options else instance.port
             origin = Origin(options.get("scheme", "http"), instance.address, port)
             response = await http.request(Request(origin, method, path, headers, body, budget_s))
-            if response.status in _OVERLOADED:
+            if response.status in OVERLOADED:
                 raise _Overloaded(response)
             return response
 
@@ -316,7 +326,9 @@ class ServiceHandle:
         For callers that use ``pick`` alone; ``call`` does it itself. ``kind``: timeout, connect, reset or 5xx.
         """
         now_ms = asyncio.get_running_loop().time() * 1000
+        self.chooser.tally.failed(kind)
         if self.chooser.ejections.failed(instance.id, now_ms=now_ms):
+            self.chooser.tally.ejections += 1
             self._rebuild()
         if self._shared is not None:
             self._shared.mirror.reports.add(instance, kind)
@@ -338,31 +350,37 @@ class ServiceHandle:
         await self.wait_callable(budget_s=wait_s)
         return self.pick(key)
 
-    async def _attempt(self, function: Callable[[Instance], Awaitable[T]], instance: Instance, terms: _Terms) -> T:
+    async def _attempt(
+        self, function: Callable[[Instance], Awaitable[T]], instance: Instance, terms: _Terms
+    ) -> Opened[T]:
         """One attempt at one instance, whose outcome the balancer, the ejections and the registry are told."""
         chooser, clock = self.chooser, asyncio.get_running_loop().time
         begun = clock()
-        failed = False
+        answered = failed = False
         chooser.begun(instance, now_ms=begun * 1000)
         try:
             async with asyncio.timeout_at(_sooner(terms.deadline, begun, terms.try_timeout_s)):
-                return await function(instance)
+                value = await function(instance)
+            answered = True
+            return Opened(value, instance, chooser, self.failed, begun_ms=begun * 1000)
         except terms.failures as error:
             failed = True
             self.failed(instance, failure_kind(error))
             raise
         finally:
-            chooser.ended(instance, begun_ms=begun * 1000, now_ms=clock() * 1000, failed=failed)
+            if not answered:
+                chooser.ended(instance, begun_ms=begun * 1000, now_ms=clock() * 1000, failed=failed)
 
     def _hedge(
         self, function: Callable[[Instance], Awaitable[T]], attempts: Attempts, terms: _Terms
-    ) -> Callable[[], Awaitable[T]] | None:
+    ) -> Callable[[], Awaitable[Opened[T]]] | None:
         """The second attempt beside a slow one, at an instance that was not tried; None without one, or budget."""
         instance = self.chooser.untried(attempts.tried, self.instances())
         now_ms = asyncio.get_running_loop().time() * 1000
         if instance is None or not self.chooser.budget.spend(now_ms=now_ms):
             return None
         attempts.begin(instance)
+        self.chooser.tally.hedges += 1
         return partial(self._attempt, function, instance, terms)
 
     async def _another(self, attempts: Attempts, error: Exception) -> Instance:
@@ -438,7 +456,7 @@ class _Overloaded(Unreachable):
     """An answer that says: not now."""
 
     def __init__(self, response: Response) -> None:
-        super().__init__(f"status {response.status}", kind="5xx", sent=True)
+        super().__init__(f"status {response.status}", kind="5xx", sent=NOT_ACTED_ON not in response.headers)
         self.response = response
 
 

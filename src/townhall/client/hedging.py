@@ -15,12 +15,17 @@ T = TypeVar("T")
 
 
 async def hedged(
-    first: Callable[[], Awaitable[T]], second: Callable[[], Callable[[], Awaitable[T]] | None], *, delay_s: float
+    first: Callable[[], Awaitable[T]],
+    second: Callable[[], Callable[[], Awaitable[T]] | None],
+    *,
+    delay_s: float,
+    discard: Callable[[T], object] = lambda result: None,
 ) -> T:
     """What ``first()`` gives; when it has not after ``delay_s``, what it or the second gives, whichever succeeds first.
 
     ``second()`` is asked once, when it is time, for the other attempt, or None for no hedge (no instance, no budget).
-    A failure of one lets the other go on. Raises what the last to fail raised (either, when both fail at once). No task outlives the call.
+    A failure of one lets the other go on. Raises what the last to fail raised (either, when both fail at once). No task
+    outlives the call. ``discard`` is given what the loser had ready.
     """
     running = {asyncio.ensure_future(first())}
     try:
@@ -30,10 +35,16 @@ async def hedged(
         while True:
             good = [task for task in done if task.exception() is None]
             if good or (done and not running):
+                for late in good[1:]:
+                    discard(late.result())
                 return (good or list(done))[0].result()
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in running:
             task.cancel()
         if running:
-            await asyncio.wait(running)
+            ended, _ = await asyncio.wait(running)
+            for task in ended:
+                # A task that was done before its cancellation came.
+                if not task.cancelled() and task.exception() is None:
+                    discard(task.result())

@@ -17,6 +17,7 @@ import asyncio
 import inspect
 import logging
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -78,6 +79,9 @@ class ProviderOptions(ServiceFields, total=False):
     """Seconds between two questions; default 5."""
     ready_timeout: float
     """Seconds that a start waits for ``health``; default 60."""
+    register_unready: bool
+    """Register at once, as not to be called until ``health`` is good, instead of waiting for it: for servers that only
+    listen when their start is over."""
     warm_up: float
     """Seconds in which callers raise our share from a tenth to the whole (slow start); default 0."""
     interfaces_port: int | None
@@ -89,6 +93,8 @@ class ProviderOptions(ServiceFields, total=False):
     """Seconds that stopping may take in all: the drain, and the requests that still run."""
     handle_signals: bool
     """Stop on SIGTERM and SIGINT; a second signal ends the process at once. Then await ``wait_stopped()``."""
+    forward_signals: bool
+    """Take these signals as well, but deliver the first one, when we have stopped, to whoever handled it before."""
 
 
 class Provider:
@@ -146,6 +152,11 @@ class Provider:
         return tuple(one for one in self._registrar.registered if one is not None) if self._registrar else ()
 
     @property
+    def address(self) -> str:
+        """The address that services without one of their own advertise; '' before the start."""
+        return self._address
+
+    @property
     def lease(self) -> str:
         """The lease that keeps us alive; '' before the start."""
         return self._registrar.lease if self._registrar else ""
@@ -190,7 +201,8 @@ class Provider:
         self._registry = registry
         ttl = options.get("ttl")
         try:
-            if self._self_check is not None:
+            early = self._self_check is not None and options.get("register_unready", False)
+            if self._self_check is not None and not early:
                 await self._self_check.gate(budget_s=options.get("ready_timeout", _READY_TIMEOUT_S))
             address = self._address = await self._address_choice.find(registry.transport.preferred)
             if why := doubt(address, registry.transport.preferred):
@@ -198,6 +210,8 @@ class Provider:
             ttl_ms = None if ttl is None else round(ttl * 1000)
             self._offering = Offering(registry, self._services, options.get("interfaces_port"))
             services = await self._offering.open(address)
+            if early:
+                services = tuple(replace(one, ready=False) for one in services)
             registrar = Registrar(registry, services, address=address, ttl_ms=ttl_ms)
             await registrar.register()
         except BaseException:
@@ -215,8 +229,8 @@ class Provider:
             self._looking.append(loop.create_task(self._self_check.run(), name="townhall-self-check"))
         if not self._address_choice.address:
             self._looking.append(loop.create_task(self._follow_address(), name="townhall-address"))
-        if options.get("handle_signals"):
-            self._signals = StopSignals(self._begin_stop)
+        if options.get("handle_signals") or options.get("forward_signals"):
+            self._signals = StopSignals(self._stop_by_signal)
             self._signals.install()
 
     async def stop(self) -> None:
@@ -330,6 +344,11 @@ class Provider:
         if self._stopping is None:
             self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="townhall-stop")
             self._stop_asked.set()
+
+    def _stop_by_signal(self, number: int) -> None:
+        self._begin_stop()
+        if self._options.get("forward_signals") and self._stopping is not None:
+            self._stopping.add_done_callback(lambda _: signal.raise_signal(number))
 
     async def _stop(self) -> None:
         clock = asyncio.get_running_loop().time

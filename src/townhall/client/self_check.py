@@ -56,10 +56,10 @@ class SelfCheck:
         self.healthy = True
 
     async def run(self) -> None:
-        """Ask until cancelled. What could not be told is told again with the next look."""
-        told = self.healthy
+        """Ask until cancelled, often while it never was healthy yet. What could not be told is told again next time."""
+        told = ever = self.healthy
         while True:
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(self._interval_s if ever else min(_GATE_PAUSE_S, self._interval_s))
             reason = await self._reason()
             self.healthy = not reason
             if self.healthy is told:
@@ -70,10 +70,11 @@ class SelfCheck:
                 _log.warning("could not tell the registry that the service is %s: %s", reason or "healthy", error)
             else:
                 told = self.healthy
+                ever = ever or told
                 _log.log(
                     logging.INFO if told else logging.WARNING,
                     "the service is %s",
-                    "healthy again" if told else f"out of service: {reason}",
+                    "healthy" if told else f"out of service: {reason}",
                 )
 
     async def _reason(self) -> str:

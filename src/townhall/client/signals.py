@@ -19,9 +19,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """Calls back on the first signal, then gives the signals back, so that a second one ends the process."""
+    """Calls back on the first signal, then gives the signals back, so that a second one goes to whoever had them before.
 
-    def __init__(self, on_signal: Callable[[], None]) -> None:
+    Before was usually nobody, and the process ends.
+    """
+
+    def __init__(self, on_signal: Callable[[int], None]) -> None:
         self._on_signal = on_signal
         self._loop: asyncio.AbstractEventLoop | None = None
         self._previous: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
@@ -46,4 +49,4 @@ class StopSignals:
     def _received(self, number: int, frame: FrameType | None) -> None:
         self.remove()
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._on_signal)
+            self._loop.call_soon_threadsafe(self._on_signal, number)

@@ -504,6 +504,8 @@ CLIENT_DNS_INTERVAL_MS: Final = 10_000
 """Between two look-ups of a name that is a source of instances; resolvers on the way cache by TTL themselves."""
 CLIENT_HEALTH_TIMEOUT_MS: Final = 5_000
 """A health callback that takes longer counts as a failure: callers would have given up on the service as well."""
+CLIENT_LISTEN_PROBE_MS: Final = 1_000
+"""One try to connect to our own socket; it lies on this machine."""
 CLIENT_HEALTH_INTERVAL_MS: Final = 5_000
 """Between two questions to the application about its health, unless told otherwise."""
 CLIENT_READY_TIMEOUT_MS: Final = 60_000

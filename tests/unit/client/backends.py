@@ -41,7 +41,9 @@ class Backend:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                length = next((int(line[15:]) for line in head.split("\r\n") if line.startswith("content-length:")), 0)
+                length = next(
+                    (int(line[15:]) for line in head.lower().split("\r\n") if line.startswith("content-length:")), 0
+                )
                 body = await reader.readexactly(length)
                 self.requests.append(head.split("\r\n")[0] + (" " + body.decode() if body else ""))
                 if self.hang:

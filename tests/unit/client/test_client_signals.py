@@ -19,10 +19,10 @@ def test_the_first_signal_calls_back_and_frees_the_second() -> None:
     async def main() -> None:
         calls: list[int] = []
         before = signal.getsignal(signal.SIGTERM)
-        signals = StopSignals(lambda: calls.append(1))
+        signals = StopSignals(calls.append)
         signals.install()
         os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: calls)
+        await until(lambda: calls == [signal.SIGTERM])
         assert signal.getsignal(signal.SIGTERM) == before
         signals.remove()
 
@@ -32,7 +32,7 @@ def test_the_first_signal_calls_back_and_frees_the_second() -> None:
 def test_a_handler_that_came_later_is_left_alone() -> None:
     async def main() -> None:
         before = signal.getsignal(signal.SIGTERM)
-        signals = StopSignals(lambda: None)
+        signals = StopSignals(lambda number: None)
         signals.install()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signals.remove()
@@ -46,7 +46,7 @@ def test_outside_the_main_thread_nothing_happens(caplog: pytest.LogCaptureFixtur
     before = signal.getsignal(signal.SIGTERM)
 
     async def main() -> None:
-        signals = StopSignals(lambda: None)
+        signals = StopSignals(lambda number: None)
         signals.install()
         signals.remove()
 
