@@ -70,11 +70,11 @@ class Connection:
         self._check(stream)
         return decode(response, stream.messages.popleft())
 
-    def open(self, path: str) -> Stream:
+    def open(self, path: str, *metadata: tuple[str, str]) -> Stream:
         """Begin a call."""
         fields = [
             (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "127.0.0.1"),
-            ("content-type", "application/grpc"), ("te", "trailers"),
+            ("content-type", "application/grpc"), ("te", "trailers"), *metadata,
         ]  # fmt: skip
         stream = self._streams[self._next] = Stream(self._next)
         self._next += 2

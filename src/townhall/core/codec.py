@@ -8,7 +8,7 @@ head of ``core.state``), so the caller may draw the chunks in slices while commi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -30,7 +30,7 @@ from townhall.model.instance import ServiceKey, ServiceSettings
 from townhall.model.lease import LeaseKind
 from townhall.model.tie import Tie
 
-__all__ = ["FORMAT", "decode_commit", "dump_state", "encode_commit", "load_state"]
+__all__ = ["FORMAT", "decode_commit", "dump_space", "dump_state", "encode_commit", "load_state"]
 
 FORMAT: Final = 1
 _CHUNK_COUNT: Final = 500
@@ -145,6 +145,34 @@ def dump_state(state: State) -> Iterator[bytes]:
             (b"C", list(state.checks.values())),
         ),
     )
+
+
+def dump_space(state: State, name: str) -> Iterator[bytes]:
+    """One key space as a state of its own, in chunks as from ``dump_state``: the keys and their history, the leases they
+    hang on or may, and the users and roles of its guard. Of ties only those are in it that show instances as keys here:
+    the instances are not, so whoever takes it for a state has to end these ties.
+    """
+    # Nobody who watched the whole may take the part for it: it is another history.
+    history = f"{state.history}/{name}@{state.position}"
+    position = state.position
+    head = _Head(
+        FORMAT, position, state.time_ms, state.stamp, state.stamp_node, position, position, False, [], [], [], history
+    )  # fmt: skip
+    space, guard = state.spaces.get(name), state.guards.get(name)
+    leases = [lease for lease in state.leases.values() if lease.kind is LeaseKind.KEYS and not lease.sessions]
+    ties = state.ties.exports_in.get(name, ()) if state.ties is not None else ()
+    return chain(
+        (b"H" + _encode(head),),
+        [b"L" + _encode(rows) for rows in _batches(map(_space_lease_row, leases))],
+        [b"Y" + _encode(ties)] if ties else (),
+        [b"G" + _encode(rows) for rows in _batches(_guard_items(guard))] if guard is not None else (),
+        (b"K" + _encode(record) for record in (space.dump() if space is not None else ())),
+        (b"E" + _encode(position),),
+    )
+
+
+def _space_lease_row(lease: Lease) -> _LeaseRow:
+    return (lease.id, lease.ttl_ms, lease.owner, lease.epoch, lease.kind, lease.granted_at, False, 0, 0)
 
 
 def _guard_items(guard: Guard) -> Iterator[_GuardItem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from townhall.core.codec import dump_space
 from townhall.core.guard import Guard, setting_name
 from townhall.model.access import Level, Resource
 from townhall.model.errors import NotFound
@@ -91,6 +92,13 @@ class GuardReader:
         self.require()
         space = self._reader.state.spaces.get(self.space)
         return iter(()) if space is None else space.dump()
+
+    def backup(self) -> Iterator[bytes]:
+        """The space, its leases, users and roles as they are at this call, in chunks (``codec.dump_space``): to be drawn
+        when there is time. Needs the right to write the space's settings, for the hashes of all passwords are in it.
+        """
+        self.require(Level.WRITE)
+        return dump_space(self._reader.state, self.space)
 
     def alarms(self) -> Sequence[Alarm]:
         """The alarms that stand, in order."""

@@ -169,6 +169,8 @@ class Duplex(msgspec.Struct, frozen=True):
     closed: Callable[[bool], Sequence[Command]]
     outlives_input: bool = False
     """The answer goes on after the client has said its last: ``closed`` waits for the end of the call."""
+    ended: Callable[[], None] | None = None
+    """Over HTTP: the client has said its last. It may raise ``EndOfStream``: what it said was not whole."""
 
 
 Step = bytes | Submit | Follow | Unfollow

@@ -245,6 +245,15 @@ class DuplexRun(StreamRun):
         self._drain()
 
     def input_ended(self) -> None:
+        if self._duplex.ended is not None:
+            try:
+                failure = self.driver.guard(self.request, self._duplex.ended)
+            except EndOfStream as end:
+                self.end(end.data)
+                return
+            if failure is not None:
+                self.peer.abort()
+                return
         if not self._duplex.outlives_input:
             self.end(b"")
 

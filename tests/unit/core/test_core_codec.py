@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from townhall.core import Commit, commands, facts
 from townhall.core import commands_guard as orders
-from townhall.core.codec import FORMAT, decode_commit, dump_state, encode_commit, load_state
+from townhall.core.codec import FORMAT, decode_commit, dump_space, dump_state, encode_commit, load_state
 from townhall.core.facts_guard import GuardSwitched
 from townhall.core.state import State
 from townhall.model.access import Level, Policy, Resource, Role, Rule, Token
@@ -222,3 +222,35 @@ def test_large_sections_come_in_many_chunks():
     chunks = list(dump_state(world.state))
     assert sum(chunk[:1] == b"I" for chunk in chunks) == 3
     assert load_state(chunks).instance_count == 1_200
+
+
+def test_one_space_is_a_state_of_its_own():
+    world = World()
+    for lease, kind in ((7, LeaseKind.KEYS), (8, LeaseKind.KEYS), (9, LeaseKind.INSTANCE)):
+        world.run(commands.GrantLease(id=lease, ttl_ms=60_000, kind=kind))
+    for space, key in (("etcd", b"a"), ("etcd", b"a"), ("native", b"other")):
+        world.run(commands.Transact(space=space, transaction=Transaction(success=(Put(key, b"v", 7),))))
+    world.run(commands.ChangeGuard(space="etcd", order=orders.AddUser("root", b"hash")))
+    world.run(commands.ChangeGuard(space="etcd", order=orders.AddKeyRole("root")))
+    world.run(commands.Register(key=WEB, id="a", address="127.0.0.1", port=80))
+    shown = Tie("etcd", b"all/", "naming", Direction.EXPORT, WEB.namespace, WEB.group)
+    world.run(commands.PutLayouts((shown,)))
+    chunks, state = dump_space(world.state, "etcd"), world.state
+    revision = state.spaces["etcd"].revision
+    world.run(commands.Transact(space="etcd", transaction=Transaction(success=(Put(b"late", b""),))))
+    world.run(commands.EndLease(id=7))
+    part = load_state(chunks)
+    assert list(part.spaces) == ["etcd"]
+    assert (part.spaces["etcd"].revision, part.position) == (revision, state.position - 2)
+    assert [kv.key for kv in part.spaces["etcd"].range(b"\0", b"\0")[0]] == [b"a", b"all/web/a"]
+    assert len(part.spaces["etcd"].events(b"a", b"", 1)) == 2
+    assert list(part.leases) == [7, 8]
+    assert part.leases[7].keys == {("etcd", b"a")}
+    assert set(part.guards["etcd"].users) == set(part.guards["etcd"].roles) == {"root"}
+    assert not part.services
+    assert part.ties is not None
+    assert part.ties.all == (shown,)
+    assert part.history not in ("", state.history)
+    empty = load_state(dump_space(State(), "etcd"))
+    assert not empty.spaces
+    assert not empty.guards

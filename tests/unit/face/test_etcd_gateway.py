@@ -296,6 +296,30 @@ def test_a_method_of_many_messages_takes_objects_as_they_come():
     assert json.loads(end.value.data)["error"]["code"] == 3
 
 
+def test_what_came_before_bad_json_is_answered():
+    world = World()
+    verb = world.http("/v3/watch")
+    assert isinstance(verb, Duplex)
+    body = json.dumps({"create_request": {"key": b64(b"k")}}).encode()
+    with pytest.raises(EndOfStream) as end:
+        verb.receive(world.reader(), body + b" trailing")
+    created, error = map(json.loads, end.value.data.splitlines())
+    assert created == {"result": {"created": True}}
+    assert error["error"]["code"] == 3
+
+
+def test_a_body_that_ends_within_an_object_is_told_so():
+    world = World()
+    verb = world.http("/v3/watch")
+    assert isinstance(verb, Duplex)
+    assert verb.ended is not None
+    verb.ended()
+    verb.receive(world.reader(), b'{"create_request":{}} {"create_requ')
+    with pytest.raises(EndOfStream) as end:
+        verb.ended()
+    assert json.loads(end.value.data)["error"]["message"] == "unexpected EOF"
+
+
 def test_an_error_within_a_stream_is_a_line():
     world = World()
     verb = world.http("/v3/watch", headers={"authorization": "bad"})
@@ -328,12 +352,12 @@ def test_objects_are_found_however_the_bytes_are_cut(bodies, step, gap):
 @pytest.mark.parametrize("data", [b"5", b'"text"', b"}", b"null", b"{}x"])
 def test_what_is_no_object_is_refused(data):
     with pytest.raises(Malformed):
-        Objects().feed(data)
+        list(Objects().feed(data))
 
 
 def test_a_body_without_end_is_refused():
     with pytest.raises(Malformed):
-        Objects().feed(b"{" + b" " * limits.GATEWAY_OBJECT_SIZE_MAX)
+        list(Objects().feed(b"{" + b" " * limits.GATEWAY_OBJECT_SIZE_MAX))
 
 
 # --- JSON

@@ -8,8 +8,8 @@ import pytest
 from etcd_calls import IDENTITY, Calls, messages, methods_of_services, pulled
 
 from townhall.core import KeyRange
+from townhall.core.codec import load_state
 from townhall.core.commands import CompactSpace, Transact
-from townhall.core.keyspace import Keyspace
 from townhall.face import Stream
 from townhall.face.etcd import backup as backups
 from townhall.face.etcd import cluster as clusters
@@ -173,13 +173,17 @@ def test_a_snapshot_is_what_etcdctl_accepts_and_we_read_back(size):
     assert len(data) % 512 == 32
     assert pieces[-1].blob == hashlib.sha256(data[:-32]).digest()
     assert [piece.remaining_bytes > 0 for piece in pieces] == [True] * (len(pieces) - 2) + [False, False]
-    records = list(backups.read_backup(data))
-    if size:
-        space = Keyspace.load(iter(records))
-        assert [kv.key for kv in space.range(b"\0", b"\0")[0]] == [b"a", b"b"]
-    for damaged in (data[:-1], data[:50] + b"?" + data[51:], b"", b"x" * 600):
+    for step in (len(data), 7, limits.SNAPSHOT_PIECE_SIZE):
+        state = load_state(backups.read_backup(data[at : at + step] for at in range(0, len(data), step)))
+        found = state.spaces[SPACE].range(b"\0", b"\0")[0] if size else ()
+        assert [kv.key for kv in found] == ([b"a", b"b"] if size else [])
+    longer = data[:-32] + bytes(512)
+    for damaged in (
+        data[:-1], data[:50] + b"?" + data[51:], b"", b"x" * 600, data[:60], data + b"x",
+        data[:-33] + b"x" + hashlib.sha256(data[:-33] + b"x").digest(), longer + hashlib.sha256(longer).digest()[::-1],
+    ):  # fmt: skip
         with pytest.raises(Damaged):
-            list(backups.read_backup(damaged))
+            list(backups.read_backup([damaged]))
 
 
 # --- the rest

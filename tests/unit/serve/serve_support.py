@@ -148,6 +148,7 @@ class FakeFace:
         self.steps: Callable[[bytes], Any] = lambda data: [b"<" + data + b">"]
         self.wait_ms = 60_000
         self.outlives = False
+        self.ended: Callable[[], None] | None = None
         self.parked: Park | None = None
         self.then: Park | None = None
         """What comes after a Submit, instead of a Reply."""
@@ -217,7 +218,7 @@ class FakeFace:
     def duplex(self, request: Request, reader: Any) -> Duplex | Reply:
         if "refuse" in request.query:
             return Reply(403, b"no", (), b"text/plain")
-        return Duplex(self.stream, self.receive, self.gone, outlives_input=self.outlives)
+        return Duplex(self.stream, self.receive, self.gone, outlives_input=self.outlives, ended=self.ended)
 
     def receive(self, reader: Any, data: bytes) -> Sequence[bytes | Submit]:
         self.received.append(data)

@@ -395,3 +395,24 @@ def test_an_answer_may_outlive_its_input() -> None:
         assert server.face.closed == [False]
 
     serving(test)
+
+
+def test_an_input_that_is_not_whole_ends_the_answer() -> None:
+    def half() -> None:
+        raise END(b"half")
+
+    async def test(server: Serving) -> None:
+        server.face.outlives, server.face.ended = True, lambda: None
+        client = await opened(server, get("/duplex", "Content-Length: 3", method="POST") + b"abc")
+        assert await client.chunk() == b"<abc>"
+        client.cut()
+        server.face.ended = half
+        client = await opened(server, get("/duplex", "Content-Length: 3", method="POST") + b"abc")
+        assert [part async for part in parts(client)] == [b"<abc>", b"half"]
+        server.face.ended = lambda: 1 // 0  # type: ignore[assignment,return-value]
+        client = await opened(server, get("/duplex", "Content-Length: 3", method="POST") + b"abc")
+        assert await client.chunk() == b"<abc>"
+        assert await client.rest() == b""
+        assert server.counters.errors == 1
+
+    serving(test)

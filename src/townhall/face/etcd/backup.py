@@ -2,10 +2,10 @@
 
 ``etcdctl`` verifies nothing but that the file's length, modulo 512, leaves the 32 bytes of a SHA-256, so any content
 will do for saving. A file of bbolt's, which ``etcdutl snapshot restore`` reads, is out of reach: this is a format of our
-own, which only Townhall reads back (``read_backup``), and it begins with a line that says so::
+own, which only Townhall reads back (``townhall restore``), and it begins with a line that says so::
 
-    townhall backup of the etcd space, format 1 and a line feed
-    (length in 4 bytes, MessagePack of one record of Keyspace.dump)*
+    townhall backup of the etcd space, format 2 and a line feed
+    (length in 4 bytes, one chunk of core.codec.dump_space)*
     zero bytes up to a multiple of 512
     SHA-256 of all before
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -25,17 +25,18 @@ from townhall.model.limits import SNAPSHOT_PIECE_SIZE
 
 __all__ = ["HEAD", "Backup", "hash_records", "read_backup"]
 
-HEAD: Final = b"townhall backup of the etcd space, format 1\n"
+HEAD: Final = b"townhall backup of the etcd space, format 2\n"
 _BLOCK: Final = 512
+_DIGEST_SIZE: Final = 32
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class Backup:
-    """Draws the records and gives them in pieces."""
+    """Draws the chunks and gives them in pieces."""
 
-    def __init__(self, records: Iterator[Sequence[object]], *, estimated: int) -> None:
+    def __init__(self, chunks: Iterator[bytes], *, estimated: int) -> None:
         """``estimated``: how many bytes there will be, as far as anybody knows before."""
-        self._records = records
+        self._chunks = chunks
         self._held = bytearray(HEAD)
         self._digest = hashlib.sha256()
         self._sent = 0
@@ -61,28 +62,44 @@ class Backup:
         return piece, max(self._estimated - self._sent, len(self._held), 1)
 
     def _draw(self) -> None:
-        record = next(self._records, None)
-        if record is not None:
-            data = _encode(record)
-            self._held += len(data).to_bytes(4, "big") + data
+        chunk = next(self._chunks, None)
+        if chunk is not None:
+            self._held += len(chunk).to_bytes(4, "big") + chunk
             return
         self._drawn = True
         self._held += bytes(-(self._sent + len(self._held)) % _BLOCK)
 
 
-def read_backup(data: bytes) -> Iterator[Sequence[Any]]:
-    """The records of a backup. Raises Damaged when it is not a whole one."""
-    size = hashlib.sha256().digest_size
-    body, digest = data[:-size], data[-size:]
-    if not body.startswith(HEAD) or hashlib.sha256(body).digest() != digest:
+def read_backup(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks of a backup that comes in pieces. Raises Damaged when it is not a whole one, at the end at the latest:
+    whoever wants to know it is reads it twice.
+    """
+    source, held, digest = iter(pieces), bytearray(), hashlib.sha256()
+
+    def have(size: int) -> bool:
+        """Whether so much is there before the checksum."""
+        while len(held) < size + _DIGEST_SIZE:
+            piece = next(source, b"")
+            if not piece:
+                return False
+            held.extend(piece)
+        return True
+
+    def take(size: int) -> bytes:
+        taken = bytes(held[:size])
+        del held[:size]
+        digest.update(taken)
+        return taken
+
+    whole = have(len(HEAD)) and take(len(HEAD)) == HEAD
+    while whole and have(4) and (size := int.from_bytes(take(4), "big")):
+        whole = have(size)
+        if whole:
+            yield take(size)
+    while whole and have(1):
+        whole = not any(take(len(held) - _DIGEST_SIZE))
+    if not whole or bytes(held) != digest.digest():
         raise Damaged("this is no backup of the etcd space, or not a whole one")
-    at = len(HEAD)
-    while at + 4 <= len(body):
-        length = int.from_bytes(body[at : at + 4], "big")
-        if not length:
-            return
-        yield msgspec.msgpack.decode(body[at + 4 : at + 4 + length])
-        at += 4 + length
 
 
 def hash_records(records: Iterator[Sequence[Any]], revision: int) -> int:

@@ -69,10 +69,12 @@ class Objects:
         self._depth = 0
         self._quoted = self._escaped = False
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The objects that are whole now. Raises Malformed for what is no object, and for one that is too large."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The objects that are whole now, each to be taken before the next is looked for.
+
+        Raises Malformed for what is no object, and for one that is too large.
+        """
         self._held += data
-        found: list[bytes] = []
         start = 0
         for at in range(self._looked, len(self._held)):
             byte = self._held[at]
@@ -94,13 +96,17 @@ class Objects:
             elif byte in _CLOSING:
                 self._depth -= 1
                 if self._depth == 0:
-                    found.append(bytes(self._held[start : at + 1]))
+                    yield bytes(self._held[start : at + 1])
                     start = at + 1
         del self._held[:start]
         self._looked = len(self._held)
         if self._looked > limits.GATEWAY_OBJECT_SIZE_MAX:
             raise Malformed("the object is too large", limit=limits.GATEWAY_OBJECT_SIZE_MAX)
-        return found
+
+    def end(self) -> None:
+        """Nothing more comes. Raises Malformed within an object."""
+        if self._depth:
+            raise Malformed("unexpected EOF")
 
 
 class _Conversation:
@@ -128,8 +134,17 @@ class _Conversation:
                     self._take(step, answers)
         except Malformed as error:
             told = b"".join(answer for answer in answers if isinstance(answer, bytes))
-            raise EndOfStream(told + b'{"error":%b}\n' % self.tell(error)) from error
+            raise EndOfStream(told + self._line(error)) from error
         return answers
+
+    def ended(self) -> None:
+        try:
+            self.objects.end()
+        except Malformed as error:
+            raise EndOfStream(self._line(error)) from error
+
+    def _line(self, error: TownhallError) -> bytes:
+        return b'{"error":%b}\n' % self.tell(error)
 
     def _take(self, step: bytes | Submit | Follow | Unfollow, answers: list[bytes | Submit]) -> None:
         if isinstance(step, bytes):
@@ -171,4 +186,5 @@ def duplex(found: Duplex, read: Render, render: Render, tell: Callable[[Townhall
         conversation.receive,
         found.closed,
         outlives_input=found.outlives_input,
+        ended=conversation.ended,
     )

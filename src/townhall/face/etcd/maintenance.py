@@ -137,9 +137,7 @@ class MaintenanceService:
 
     def snapshot(self, call: Call, reader: Reader) -> Verb:
         """A backup in pieces, the last of them its SHA-256: what clients look for."""
-        guard = reader.guard(SPACE)
-        guard.require(Level.WRITE)
-        backup = Backup(guard.dump(), estimated=reader.space_size(SPACE))
+        backup = Backup(reader.guard(SPACE).backup(), estimated=reader.space_size(SPACE))
 
         def pull(reader: Reader) -> Pulled:
             piece, remaining = backup.next()

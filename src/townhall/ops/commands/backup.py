@@ -67,7 +67,7 @@ async def _backup_server(target: Target, file: Path) -> int:
 
 
 def _configure_restore(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a backup")
+    parser.add_argument("file", metavar="FILE", help="a backup, or what `etcdctl snapshot save` wrote")
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -78,11 +78,18 @@ def _configure_restore(parser: argparse.ArgumentParser) -> None:
 
 def _restore(arguments: argparse.Namespace) -> int:
     from townhall.engine.backup import restore  # noqa: PLC0415 - server code
+    from townhall.ops.space_restore import is_space_backup, restore_space  # noqa: PLC0415 - server code
 
-    stock = restore(Path(arguments.file), Path(arguments.data))
-    sys.stdout.write(
-        f"{arguments.data}: restored at position {stock.tail}; start it with: townhall up --data {arguments.data}\n"
-    )
+    file, data = Path(arguments.file), Path(arguments.data)
+    try:
+        if is_space_backup(file):
+            keys, leases, users = restore_space(file, data)
+            brought = f"{keys} keys, {leases} leases and {users} users of etcd's clients"
+        else:
+            brought = f"at position {restore(file, data).tail}"
+    except OSError as error:
+        return complain(f"{file}: {error.strerror or error}", FAILED)
+    sys.stdout.write(f"{data}: restored {brought}; start it with: townhall up --data {data}\n")
     return 0
 
 
