@@ -4,7 +4,7 @@ BIN := .venv/bin
 ROUNDS ?= 20
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test interop bench check fuzz build clean lock
+.PHONY: demo test chaos interop bench check fuzz build clean lock
 .DEFAULT_GOAL := test
 
 # The environment, made anew whenever the pinned versions or the package's own description change.
@@ -21,6 +21,10 @@ check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The rows of docs/failures.md at the pace of real life, with the figures; alone, so that they mean something.
+chaos: .venv/ready
+	$(BIN)/python -m pytest -n 0 --figures tests/chaos
 
 interop: .venv/ready
 	$(BIN)/python interop/run.py

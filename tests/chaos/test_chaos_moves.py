@@ -1,0 +1,78 @@
+"""Providers move and come in crowds. One test for each row of ``docs/failures.md``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from chaos.stage import Chaos
+
+
+def test_address_changes(chaos: Chaos) -> None:
+    """A provider's machine gets another address: the old one is dead at once, the new one is found by itself."""
+
+    async def play() -> None:
+        registry = chaos.registry()
+        await chaos.providers(registry.url, "b")
+        (first,) = await chaos.providers(registry.url, "a", options=("--follow", "--host", "127.9.0.1"))
+        async with chaos.load(registry.url, instances=2) as scene:
+            for address in ("127.9.0.2", "127.9.0.3"):
+                before = scene.known("a").incarnation
+                scene.happens()
+                first.tell(f"address {address}")
+                await scene.seen("recovered", lambda a=address: scene.known("a").address == a)
+                assert scene.known("a").incarnation == before, "it moved, it did not begin anew"
+                await scene.calls.more(chaos.pace.calls)
+            answers = scene.calls.answers["a"]
+            # The failed calls have left it out for a while.
+            await scene.seen("called again", lambda: scene.calls.answers["a"] > answers)
+        assert scene.calls.lost == 0, scene.calls.failures
+
+    chaos.run(play())
+
+
+def test_rolling_restart(chaos: Chaos) -> None:
+    """Every provider is stopped with SIGTERM and started again, one after the other: not even a retry is needed."""
+
+    async def play() -> None:
+        registry = chaos.registry()
+        names = ("a", "b", "c")
+        running = dict(zip(names, await chaos.providers(registry.url, *names), strict=True))
+        async with chaos.load(registry.url, instances=3) as scene:
+            scene.happens()
+            for name in names:
+                running[name].signal(signal.SIGTERM)
+                assert await asyncio.to_thread(running[name].wait) == 0
+                await chaos.providers(registry.url, name)
+                await scene.seen("recovered", lambda: scene.callable(*names))
+        assert scene.calls.lost == 0, scene.calls.failures
+        assert scene.calls.attempts == scene.calls.made, "an attempt failed"
+
+    chaos.run(play())
+
+
+def test_mass_restart(chaos: Chaos) -> None:
+    """Everything is killed at once, registry and providers, and started at once: calls work with the first that is up."""
+
+    async def play() -> None:
+        registry = chaos.registry()
+        names = [f"p{number}" for number in range(12 if chaos.pace.long else 4)]
+        running = await chaos.providers(registry.url, *names)
+        async with chaos.load(registry.url, instances=len(names)) as scene:
+            scene.happens()
+            for one in running:
+                one.kill()
+            await asyncio.to_thread(registry.kill)
+            lost = scene.calls.lost
+            await scene.seen("detected", lambda: scene.calls.lost > lost)
+            scene.happens()
+            begun = [chaos.begin_provider(registry.url, name) for name in names]
+            await asyncio.to_thread(registry.restart)
+            # Those that came before the registry have ended, as they say; whoever runs them starts them again.
+            await chaos.restarted(registry.url, dict(zip(names, begun, strict=True)))
+            await scene.seen("recovered", lambda: scene.callable(*names))
+            lost = scene.calls.lost
+            await scene.calls.more(chaos.pace.calls)
+            assert scene.calls.lost == lost, "no call is lost once they are back"
+
+    chaos.run(play())
