@@ -120,10 +120,10 @@ def test_every_limit_is_used_and_tested() -> None:
         for node in rules.tree(limits).body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     ]
-    sources = "\n".join(path.read_text() for path in SOURCES if path != limits)
-    tests = "\n".join(path.read_text() for path in TESTS)
     assert names
-    unused = [name for name in names if not re.search(rf"\b{name}\b", sources)]
-    untested = [name for name in names if not re.search(rf"\b{name}\b", tests)]
+    used = {word for path in SOURCES if path != limits for word in re.findall(r"\w+", path.read_text())}
+    tested = {word for path in TESTS for word in re.findall(r"\w+", path.read_text())}
+    unused = [name for name in names if name not in used]
+    untested = [name for name in names if name not in tested]
     assert not unused, f"limits that nothing obeys: {unused}"
     assert not untested, f"limits that no test names: {untested}"
