@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 import simulated_checks as checks
+import simulated_key_checks as key_checks
 from simulated_actors import LockHolder, Provider, Watcher, Writer
+from simulated_guard import USERS, Guest, Operator
+from simulated_keys import EXPORT, IMPORT, KEYED, KeyProvider, KeyWatcher, compact, tie
 from simulated_loop import SimulatedLoop, run_simulated
 from simulated_world import World
 
-from townhall.core import Rules
+from townhall.core import Commit, Rules
 from townhall.engine.faults import Fault
 from townhall.model.instance import ServiceKey
 
@@ -56,17 +59,23 @@ class Universe:
             for key in SERVICES
             for number in range(rng.randrange(1, 6))
         ]
-        watchers = [Watcher(world, rng.choice(SERVICES), f"w{number}") for number in range(3)]
+        watchers = [Watcher(world, rng.choice([*SERVICES, KEYED]), f"w{number}") for number in range(3)]
         holders = [LockHolder(world, f"h{number}", b"lock", rng.choice([500, 1_500])) for number in range(2)]
         writers = [Writer(world, f"c{number}") for number in range(2)]
-        for actor in (*providers, *watchers, *holders, *writers):
+        tied = Tied(world)
+        for actor in (*providers, *watchers, *holders, *writers, *tied.actors):
             actor.begin()
+        loop.spawn("operator of ties", tied.everything())
         until = rng.uniform(8, 25)
         while loop.now < until:
             await asyncio.sleep(rng.expovariate(1.5))
-            await self._strike(world, rng.choice(providers))
-        await self._calm_down(world, providers)
+            if tied.actors and rng.random() < 0.3:
+                self.happened[await tied.strike()] += 1
+            else:
+                await self._strike(world, rng.choice(providers))
+        await self._calm_down(world, tied)
         self._check(world, providers, watchers, holders, writers)
+        tied.check(checks.journal(world))
 
     async def _strike(self, world: World, provider: Provider) -> None:
         """One misfortune, or a crowd of them."""
@@ -106,13 +115,14 @@ class Universe:
     def _again(self, world: World, provider: Provider) -> None:
         provider.begin()
 
-    async def _calm_down(self, world: World, providers: list[Provider]) -> None:
+    async def _calm_down(self, world: World, tied: Tied) -> None:
         world.calm = True
         world.faults.plan = type(world.faults.plan)()
         assert world.hub is not None
         if world.hub.writer.failure is not None:
             world.crash()
             await world.start()
+        await tied.everything()
         # Long enough for every lease to lapse, to be evicted after its grace, and for watchers to notice.
         await asyncio.sleep(16)
         while world.hub.state.position != world.memory.tail():  # noqa: ASYNC110 - a commit is just being made durable
@@ -138,6 +148,52 @@ class Universe:
         checks.old_lives_are_fenced(world, commits)
         checks.locks_exclude(world, holders)
         self.summary = (len(commits), world.life, sorted(self.happened.items()), hash_of(commits))
+
+
+class Tied:
+    """Keys that are instances and instances that are keys, in two universes of three, with users of their own."""
+
+    def __init__(self, world: World) -> None:
+        self.world, rng = world, world.rng
+        there = rng.random() < 0.67
+        self.providers = [
+            KeyProvider(world, number, rng.choice([600, 1_500, 3_000])) for number in range(rng.randrange(1, 4) * there)
+        ]
+        self.watchers = [KeyWatcher(world, f"k{number}") for number in range(2 * there)]
+        self.guests = [Guest(world, user) for user in USERS] if there else []
+        operators = [Operator(world)] if there else []
+        self.actors = (*self.providers, *self.watchers, *self.guests, *operators)
+
+    async def strike(self) -> str:
+        """One more misfortune, and its name."""
+        rng, provider = self.world.rng, self.world.rng.choice(self.providers)
+        what = rng.choice(["ties", "compaction", "key crash", "key crash", "key leave"])
+        if what == "ties":
+            await tie(self.world, *rng.choice([(IMPORT, EXPORT), (IMPORT, EXPORT), (IMPORT,), (EXPORT,), ()]))
+        elif what == "compaction":
+            await compact(self.world)
+        else:
+            if what == "key crash":
+                provider.crash()
+            else:
+                await provider.leave(by_key=rng.random() < 0.5)
+            if rng.random() < 0.7:
+                await asyncio.sleep(rng.choice([0.0, rng.uniform(0, 4)]))
+                provider.begin()
+        return what
+
+    async def everything(self) -> None:
+        """Tie all that can be tied."""
+        while self.actors and not await tie(self.world, IMPORT, EXPORT):  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.1)
+
+    def check(self, commits: list[Commit]) -> None:
+        """What tied keys and guards promise."""
+        key_checks.spaces_and_guards_are_what_the_journal_says(self.world, commits)
+        if self.actors:
+            key_checks.keys_are_instances(self.world, self.providers)
+            key_checks.watchers_of_keys_saw_what_was(self.world, commits, self.watchers)
+            key_checks.rights_hold(commits, self.guests)
 
 
 def hash_of(commits: list[object]) -> int:

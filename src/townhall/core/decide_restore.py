@@ -3,6 +3,9 @@
 So nothing downstream knows of restores: watchers see changes, revisions go on from where they are, and a replay comes
 to the same state. What lives by being renewed is not brought back: sessions end, so locks are free, and instances on
 leases stay as they are, because those who keep them alive know best. Nothing is changed in guarded spaces.
+
+Where keys and catalogue are tied, only the cause is restored: the key of an instance that is one, the instance that a
+key only shows. What the ties in force now make of it is theirs (docs/decisions/0006).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from townhall.core.access import enforced
 from townhall.core.codec import load_state
 from townhall.core.decide_catalogue import definition
 from townhall.core.decide_checks import unstamped
+from townhall.core.decide_ties import standing_source
 from townhall.core.facts import KeyDeleted, KeyPut
 from townhall.core.keyspace import TO_THE_END, Keyspace
 from townhall.core.state import Service, State
@@ -77,10 +81,12 @@ def _catalogue(state: State, wanted: State, leaving: frozenset[str]) -> Iterator
             yield facts.NodePut(plain)
     for key, service in state.services.items():
         for instance in service.instances.values():
-            if not instance.lease and _persistent(wanted, key, instance.id) is None:
+            kept = instance.lease or standing_source(state, key, instance.id) is not None
+            if not kept and _persistent(wanted, key, instance.id) is None:
                 yield facts.Deregistered(key, instance.id)
     for key, service in wanted.services.items():
-        yield from _service(state.services.get(key), service, leaving)
+        keyed = frozenset(id_ for id_ in service.instances if standing_source(wanted, key, id_) is not None)
+        yield from _service(state.services.get(key), service, leaving, keyed)
 
 
 def _persistent(state: State, key: ServiceKey, id_: str) -> Instance | None:
@@ -89,7 +95,10 @@ def _persistent(state: State, key: ServiceKey, id_: str) -> Instance | None:
     return None if instance is None or instance.lease else instance
 
 
-def _service(present: Service | None, service: Service, leaving: frozenset[str]) -> Iterator[Fact]:
+def _service(
+    present: Service | None, service: Service, leaving: frozenset[str], keyed: frozenset[str]
+) -> Iterator[Fact]:
+    """``keyed``: instances that come with their keys."""
     key = service.key
     settings = (True, service.metadata, service.settings)
     if service.explicit and (present is None or (present.explicit, present.metadata, present.settings) != settings):
@@ -98,7 +107,10 @@ def _service(present: Service | None, service: Service, leaving: frozenset[str])
         before = present.instances.get(instance.id) if present is not None else None
         if instance.lease or (before is not None and before.lease):
             continue
-        if before is None or before.node in leaving or _plain(before) != _plain(instance):
+        if instance.id in keyed:
+            if before is None:
+                continue
+        elif before is None or before.node in leaving or _plain(before) != _plain(instance):
             yield facts.Registered(replace(definition(instance), incarnation=0), True)
             before = None
         maintenance = before.evidence.maintenance if before is not None else ""
@@ -128,7 +140,9 @@ def _checks(state: State, wanted: State, leaving: frozenset[str]) -> Iterator[Fa
 
 def _keys(state: State, wanted: State) -> Iterator[Fact]:
     for name in sorted({*state.spaces, *wanted.spaces} - state.guarded - wanted.guarded):
-        present, restored = _standing(state.spaces.get(name)), _standing(wanted.spaces.get(name))
+        shown = _exported(state, name)
+        present = _standing(state.spaces.get(name), shown)
+        restored = _standing(wanted.spaces.get(name), shown + _exported(wanted, name))
         writes: list[KeyPut | KeyDeleted] = [
             KeyDeleted(key) for key, kv in present.items() if key not in restored and not kv.lease
         ]
@@ -141,8 +155,15 @@ def _keys(state: State, wanted: State) -> Iterator[Fact]:
             yield facts.KeysWritten(name, tuple(writes))
 
 
-def _standing(space: Keyspace | None) -> dict[bytes, KeyValue]:
-    return {} if space is None else {kv.key: kv for kv in space.range(b"\0", TO_THE_END)[0]}
+def _exported(state: State, space: str) -> tuple[bytes, ...]:
+    """Below these prefixes keys only show instances."""
+    ties = state.ties.exports_in.get(space, ()) if state.ties is not None else ()
+    return tuple(tie.prefix for tie in ties)
+
+
+def _standing(space: Keyspace | None, without: tuple[bytes, ...]) -> dict[bytes, KeyValue]:
+    kvs = space.range(b"\0", TO_THE_END)[0] if space is not None else ()
+    return {kv.key: kv for kv in kvs if not kv.key.startswith(without)}
 
 
 def _content(kv: KeyValue) -> tuple[object, ...]:

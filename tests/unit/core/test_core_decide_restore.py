@@ -18,7 +18,10 @@ from townhall.core.state import State
 from townhall.model.access import Actor, Level, Resource, Rule
 from townhall.model.check import CheckStatus
 from townhall.model.errors import Denied, InvalidField, TownhallError
+from townhall.model.instance import ServiceKey
 from townhall.model.keys import Delete, Put, Transaction
+from townhall.model.lease import LeaseKind
+from townhall.model.tie import Direction, Tie
 
 SPACE = "consul"
 
@@ -85,6 +88,77 @@ def test_what_lives_by_a_lease_is_left_to_who_renews_it():
     assert [one.id for one in world.reader.instances(WEB)] == ["a"]
     assert list(world.state.nodes) == ["n"]
     assert list(world.state.checks) == [("n", "c")]
+
+
+IMPORT = Tie("etcd", b"service/", "naming", Direction.IMPORT)
+EXPORT = Tie("etcd", b"all/", "naming", Direction.EXPORT)
+
+
+def naming(port: int) -> bytes:
+    return b'{"Op":0,"Addr":"127.0.0.1:%d"}' % port
+
+
+def tied_world() -> World:
+    """Instances that are keys, with and without a lease, one that is shown as a key, and a key that is nothing else."""
+    world = World()
+    world.run(commands.PutLayouts((IMPORT, EXPORT)))
+    world.run(commands.GrantLease(id=7, kind=LeaseKind.KEYS))
+    put(world, b"service/db/1", naming(1), "etcd")
+    put(world, b"service/db/2", naming(2), "etcd", lease=7)
+    put(world, b"plain", b"v", "etcd")
+    world.register("p", persistent=True)
+    return world
+
+
+def etcd_keys(world: World) -> dict[bytes, bytes]:
+    return {kv.key: kv.value for kv in world.state.spaces["etcd"].range(b"\0", b"\0")[0]}
+
+
+def ports(world: World) -> dict[str, int]:
+    return {one.id: one.port for service in world.state.services.values() for one in service.instances.values()}
+
+
+def test_tied_keys_and_instances_stand_again():
+    world = tied_world()
+    taken, keys, instances = snapshot(world), etcd_keys(world), ports(world)
+    put(world, b"service/db/1", naming(3), "etcd")
+    put(world, b"service/db/4", naming(4), "etcd")
+    put(world, b"plain", b"w", "etcd")
+    db = ServiceKey("default", "default", "db")
+    world.run(commands.SetMaintenance(key=db, id="etcd:service/db/1", reason="disk"))
+    world.run(commands.Deregister(key=WEB, id="p"))
+    world.register("q", persistent=True)
+    assert b"all/web/q" in etcd_keys(world)
+    assert b"all/db/etcd:service%2Fdb%2F1" not in etcd_keys(world), "in maintenance it is not shown"
+    world.run(taken)
+    assert (etcd_keys(world), ports(world)) == (keys, instances)
+    assert list(dump_state(replay(world.journal))) == list(dump_state(world.state))
+
+
+@pytest.mark.parametrize("ties", [(), (IMPORT,), (EXPORT,), (IMPORT, EXPORT)])
+def test_restored_where_other_ties_are_in_force(ties: tuple[Tie, ...]):
+    taken, world = snapshot(tied_world()), World()
+    world.run(commands.PutLayouts(ties))
+    put(world, b"x", b"y", "etcd")
+    world.run(taken)
+    port, keyed = 80, {"etcd:service/db/1": 1} if IMPORT in ties else {}
+    assert ports(world) == {"p": port, **keyed}, "the leased one comes when its owner writes it again"
+    shown = {b"all/web/p"} | ({b"all/db/etcd:service%2Fdb%2F1"} if keyed else set()) if EXPORT in ties else set()
+    assert set(etcd_keys(world)) == {b"plain", b"service/db/1"} | shown
+    assert list(dump_state(replay(world.journal))) == list(dump_state(world.state))
+    world.run(commands.PutLayouts((IMPORT, EXPORT)))
+    assert ports(world) == {"p": port, "etcd:service/db/1": 1}
+
+
+def test_a_snapshot_without_ties_gives_way_to_what_is_shown():
+    other = World()
+    put(other, b"all/web/p", b"somebody's", "etcd")
+    put(other, b"b", b"1", "etcd")
+    taken, world = snapshot(other), World()
+    world.run(commands.PutLayouts((EXPORT,)))
+    world.register("alive")
+    world.run(taken)
+    assert set(etcd_keys(world)) == {b"all/web/alive", b"b"}
 
 
 def test_access_control_stays_on():
