@@ -7,8 +7,9 @@ Names are imported on first use, so that ``import townhall`` costs next to nothi
     users = townhall.Consumer("http://127.0.0.1:7500")["user"]
     answer = await users.get("/users/1")
 
-Errors are in ``townhall.errors``; programs without an event loop use ``townhall.blocking``. Adapters for other
-frameworks and clients are modules of their own beside this one (``townhall.asgi``, ``townhall.httpx``).
+Errors are in ``townhall.errors``; programs without an event loop use ``townhall.blocking``. Adapters for
+other frameworks and clients are modules of their own beside this one (``townhall.asgi``,
+``townhall.httpx``, …; docs/integrations.md).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from townhall import aiohttp as aiohttp
     from townhall import asgi as asgi
+    from townhall import gunicorn as gunicorn
     from townhall import httpx as httpx
     from townhall.client import blocking as blocking
     from townhall.client.api import Registry as Registry
@@ -49,9 +52,11 @@ _HOMES = {
     "Service": ("townhall.client.definitions", "Service"),
     "TownhallError": ("townhall.model.errors", "TownhallError"),
     "Unreachable": ("townhall.model.errors", "Unreachable"),
+    "aiohttp": ("townhall.aiohttp", ""),
     "asgi": ("townhall.asgi", ""),
     "blocking": ("townhall.client.blocking", ""),
     "errors": ("townhall.model.errors", ""),
+    "gunicorn": ("townhall.gunicorn", ""),
     "httpx": ("townhall.httpx", ""),
 }
 

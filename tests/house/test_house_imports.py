@@ -53,6 +53,8 @@ PACKAGES = {
 }
 # What one module alone may import. Adapters between the SDK and other people's packages are imported by who uses them.
 ADAPTERS = {
+    "townhall.client.aiohttp_client": {"aiohttp"},
+    "townhall.client.aiohttp_server": {"aiohttp"},
     "townhall.client.httpx_transport": {"httpx"},
 }
 PURE = {"model", "wire", "core", "face", "face.consul", "face.dns", "face.etcd", "face.native"}

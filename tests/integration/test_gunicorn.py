@@ -1,0 +1,74 @@
+"""Flask under gunicorn with several workers: registered once by the master, and stopped under load."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+from serving_processes import (
+    EXAMPLES,
+    ServiceProcess,
+    consumer,
+    free_port,
+    slow_http,
+    stops_without_a_loss,
+    until,
+)
+
+from townhall.client.handle import ServiceHandle
+from townhall_process import TownhallProcess
+
+
+@contextlib.contextmanager
+def flask(url: str) -> Iterator[ServiceProcess]:
+    port = free_port()
+    command = ("-m", "gunicorn", "--config", str(EXAMPLES / "gunicorn_conf.py"), "--chdir", str(EXAMPLES), "flask_service:app")  # fmt: skip
+    with ServiceProcess(command, port, {"REGISTRY": url, "PORT": str(port)}) as process:
+        yield process
+
+
+def test_a_stop_loses_no_request(registry: TownhallProcess) -> None:
+    async def main() -> None:
+        async def post(handle: ServiceHandle) -> object:
+            answer = await handle.request("POST", "/", timeout=30)
+            assert answer.status == 200, answer.body
+            return answer.text
+
+        async with consumer(registry.url) as found:
+            await stops_without_a_loss(found["hello-flask"], post, slow_http, (first, second))
+
+    with flask(registry.url) as first, flask(registry.url) as second:
+        asyncio.run(asyncio.wait_for(main(), 120))
+
+
+def test_one_registration_survives_its_workers_and_ends_with_the_master(registry: TownhallProcess) -> None:
+    async def main() -> None:
+        async with consumer(registry.url) as found:
+            handle = found["hello-flask"]
+            await handle.wait_callable(budget_s=30)
+            (instance,) = handle.instances()
+            assert instance.port == process.port
+            workers = children(process.process.pid)
+            assert len(workers) == 2
+            os.kill(workers[0], signal.SIGKILL)
+            await until(
+                lambda: len(children(process.process.pid)) == 2 and workers[0] not in children(process.process.pid),
+                "a new worker",
+            )
+            assert (await handle.get("/")).status == 200
+            (again,) = handle.instances()
+            assert again.incarnation == instance.incarnation
+            process.process.kill()
+            # The session of the master breaks with it, although its workers were forked with the master's sockets.
+            await until(lambda: not handle.instances(callable_only=True), "no longer called")
+
+    with flask(registry.url) as process:
+        asyncio.run(asyncio.wait_for(main(), 120))
+
+
+def children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as listed:
+        return [int(one) for one in listed.read().split()]
