@@ -24,6 +24,7 @@ ALLOWED = {
     "face.consul": {"core", "face", "model", "wire"},
     "face.dns": {"core", "face", "model", "wire"},
     "face.etcd": {"core", "face", "model", "wire"},
+    "gateway": {"client", "model", "wire"},
     # DNS is no HTTP: its contract stands in face/dns/__init__.py instead of in ``face``.
     "serve": {"core", "face", "face.dns", "hub", "model", "wire"},
     "ops": {
@@ -36,6 +37,7 @@ ALLOWED = {
         "face.dns",
         "face.etcd",
         "face.native",
+        "gateway",
         "hub",
         "model",
         "probe",

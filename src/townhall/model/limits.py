@@ -445,6 +445,56 @@ DNS_RATE_SLIP: Final = 2
 DNS_RATE_NETWORKS_MAX: Final = 65_536
 """Networks that answers are counted for within one second; when full, counting begins anew."""
 
+# --- the gateway (townhall gateway) ------------------------------------------------------------------------------------
+PROXY_TIMEOUT_MS: Final = 30_000
+"""From a request's head to its answer's head, all attempts together (nginx 60 s, Envoy 15 s)."""
+PROXY_CONNECT_TIMEOUT_MS: Final = 2_000
+"""Instances are near; who does not answer a SYN and its first repetition is not there."""
+PROXY_FIRST_BYTE_TIMEOUT_MS: Final = 15_000
+"""One attempt's share of ``PROXY_TIMEOUT_MS``, so that a hung instance leaves time for another."""
+PROXY_IDLE_TIMEOUT_MS: Final = 60_000
+"""Between two bytes of a body or a WebSocket, as with nginx; streams send something more often."""
+PROXY_CLIENT_IDLE_MS: Final = 75_000
+"""A client's connection without a request (nginx)."""
+PROXY_BODY_SIZE_MAX: Final = 134_217_728
+"""Of a request. Bodies are streamed, so this guards instances, not us."""
+PROXY_REPLAY_SIZE_MAX: Final = 65_536
+"""A request's body up to this is kept until it is answered, so that it can be sent to another instance."""
+PROXY_HOLD_SIZE_MAX: Final = 65_536
+"""An answer of known length up to this goes out whole, so that its loss half way can still be made good."""
+PROXY_IDLE_PER_INSTANCE_MAX: Final = 256
+"""Kept-alive connections to one instance."""
+PROXY_INSTANCE_IDLE_MS: Final = 55_000
+"""A connection idle for longer is not used again: below the 60 s after which many servers close it."""
+PROXY_REUSE_UNSAFE_MS: Final = 1_000
+"""What must not be sent twice takes a kept connection only when it was used within this: many servers close theirs after
+two to five seconds, and a request that meets the closing is lost."""
+PROXY_CONNECTIONS_PER_INSTANCE_MAX: Final = 1_024
+"""Envoy's circuit breaker."""
+PROXY_PENDING_MAX: Final = 1_024
+"""Requests of one service that wait for a connection (Envoy)."""
+PROXY_REQUESTS_MAX: Final = 10_000
+"""Requests of one service at the same time."""
+PROXY_FAILURES_MAX: Final = 5
+"""Answers in a row by which an instance says that it cannot (502, 503, 504) before it is left out (Envoy)."""
+PROXY_OPEN_MS: Final = 5_000
+"""How long a service's open circuit refuses everything before one request may try."""
+PROXY_CONNECTIONS_MAX: Final = 20_000
+"""Of clients, in all."""
+PROXY_MEMO_COUNT_MAX: Final = 1_024
+"""Blocks of header fields that are remembered in read form, of requests and of answers each."""
+PROXY_MEMO_SIZE_MAX: Final = 2_048
+"""Larger ones are not remembered: cookies and tokens of one user each."""
+PROXY_BUCKETS_MAX: Final = 65_536
+"""Clients whose rate is counted, for each route; the one unseen for longest is forgotten first."""
+PROXY_AUTO_SERVICES_MAX: Final = 1_024
+"""Services that ``--auto`` follows because somebody asked for them."""
+PROXY_BUFFER_SIZE_MAX: Final = 262_144
+"""Unsent bytes of one side beyond which the other is not read."""
+PROXY_STOP_TIMEOUT_MS: Final = 30_000
+"""How long running requests may take when the gateway stops."""
+PROXY_ROUTES_MAX: Final = 10_000
+
 # --- SDK ---------------------------------------------------------------------------------------------------------------
 CLIENT_ANSWER_SIZE_MAX: Final = 268_435_456
 """An answer the SDK reads whole; 100,000 instances are about 60 MB."""

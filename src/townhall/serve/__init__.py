@@ -4,7 +4,7 @@
 ``entry`` tells their connections apart, ``peers`` counts them. ``wheel`` tells the time for all timeouts, ``tls`` loads
 and reloads certificates.
 
-HTTP/1.1, from the bytes inwards: ``framing`` finds where requests begin and end, ``heads`` (over httptools' parser) makes
+HTTP/1.1, from the bytes inwards: ``wire.http1_reader`` finds where requests begin and end, ``heads`` (over httptools' parser) makes
 plans of them, ``http1`` is the connection that keeps the order, ``driver`` runs the verbs (``waiting``: Submit and Park,
 ``streams``: Stream and Duplex), ``replies`` renders and remembers answers.
 

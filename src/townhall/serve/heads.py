@@ -1,7 +1,7 @@
 """From the bytes of a head to a plan: what is asked for, by whom, and how it must be answered.
 
 httptools (llhttp) takes the head apart; the checks of ``wire.http1`` stand before it, on the raw bytes, and after it, on
-the fields. Both must agree that a head is valid. A parser lives for one head only: bodies are framed by ``framing``, so
+the fields. Both must agree that a head is valid. A parser lives for one head only: bodies are framed by ``wire.http1_reader``, so
 no state of it outlives a message, and a parked connection holds none.
 
 A client sends the same bytes again and again, so plans are remembered by them. Nothing in a plan depends on anything

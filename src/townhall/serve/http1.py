@@ -16,11 +16,11 @@ from typing import Final, cast
 
 from townhall.model.errors import Misuse, Unavailable
 from townhall.serve.driver import Driver
-from townhall.serve.framing import RequestReader
 from townhall.serve.heads import Plan
 from townhall.serve.run import Run
 from townhall.serve.wheel import Timed
 from townhall.wire.http1 import CONTINUE, refusal
+from townhall.wire.http1_reader import RequestReader
 
 __all__ = ["Connection"]
 

@@ -244,19 +244,20 @@ def chunk(data: bytes) -> bytes:
 
 
 class ChunkDecoder:
-    """Takes a chunked body apart, however it is cut (RFC 9112 §7.1). Trailers are checked and dropped.
+    """Takes a chunked body apart, however it is cut (RFC 9112 §7.1). Trailers are checked and kept as lines.
 
     ``feed`` puts data into ``parts``; after ``ended`` it takes nothing more. Raises ``Misuse``: 400 for bad framing,
     413 as soon as a size line announces more than ``size_max`` in all, 431 for long trailers.
     """
 
-    __slots__ = ("_left", "_line", "_state", "ended", "parts", "size", "size_max", "trailer_size_max")
+    __slots__ = ("_left", "_line", "_state", "ended", "parts", "size", "size_max", "trailer_size_max", "trailers")
 
     def __init__(self, *, size_max: int | None, trailer_size_max: int) -> None:
         self.size_max = size_max
         self.trailer_size_max = trailer_size_max
         self.size = 0
         self.parts: list[bytes] = []
+        self.trailers: list[bytes] = []
         self.ended = False
         self._line = b""
         self._left = 0
@@ -313,6 +314,7 @@ class ChunkDecoder:
             if _TRAILERS.fullmatch(line + b"\r\n") is None:
                 raise refusal(400, "an invalid trailer field")
             self.trailer_size_max -= len(line)
+            self.trailers.append(line)
         return at
 
     def _take_line(self, data: bytes, at: int, size_max: int, *, status: int) -> tuple[bytes, int]:

@@ -9,6 +9,7 @@ import pytest
 
 from townhall.client.records import Drain
 from townhall.model.errors import AlreadyExists, EngineFailed
+from townhall.ops import loops
 from townhall.ops.commands import backup, catalogue, damage, keys, register, status, token, up
 
 
@@ -99,7 +100,7 @@ def test_a_drain_that_ended_at_its_deadline_says_whom_it_did_not_reach(capsys):
 def test_the_file_limit_is_raised_to_the_hard_one():
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        up._raise_file_limit()
+        loops.raise_file_limit()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         assert soft == hard == before[1]
     finally:
@@ -107,11 +108,18 @@ def test_the_file_limit_is_raised_to_the_hard_one():
 
 
 def test_the_loop_is_uvloops_when_it_is_there():
-    factory = up._loop_factory()
+    factory = loops.loop_factory()
     if factory is not None:
         loop = factory()
         assert type(loop).__module__ == "uvloop"
         loop.close()
+
+
+def test_up_takes_every_setting_as_an_option():
+    configure, _ = up.COMMANDS["up"]
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    assert vars(parser.parse_args(["--log-level", "debug"]))["log.level"] == "debug"
 
 
 def test_inspect_and_salvage_need_a_directory(tmp_path):

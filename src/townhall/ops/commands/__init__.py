@@ -33,6 +33,7 @@ class CommandRow(NamedTuple):
 
 TABLE: Final[tuple[CommandRow, ...]] = (
     CommandRow("up", "up", "run a registry"),
+    CommandRow("gateway", "gateway", "route HTTP requests to services: server-side discovery"),
     CommandRow("demo", "demo", "watch a registry, four providers and a consumer live through kills and restarts"),
     CommandRow("register", "register", "register an instance and keep it alive until stopped"),
     CommandRow("deregister", "register", "remove an instance"),

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import resource
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +14,7 @@ from townhall.ops import config, logging
 from townhall.ops.commands import Command
 from townhall.ops.commands.config import add_config_option, effective
 from townhall.ops.exits import FAILED, USAGE, complain
+from townhall.ops.loops import loop_factory, raise_file_limit
 from townhall.ops.options import add_options
 
 __all__ = ["COMMANDS"]
@@ -39,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> int:
             complain(problem, USAGE)
         return USAGE
     logging.configure(level=found.settings.log.level, form=found.settings.log.format)
-    _raise_file_limit()
+    raise_file_limit()
     from townhall.ops.assembly import CouldNotStart  # noqa: PLC0415 - server code, after the settings are known good
     from townhall.ops.lifetime import Life, live  # noqa: PLC0415
 
@@ -53,29 +52,12 @@ def _run(arguments: argparse.Namespace) -> int:
         out=sys.stdout,
     )
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(live(life))
     except CouldNotStart as error:
         return complain(str(error), FAILED)
     except config.BadConfig as error:
         return complain(str(error), FAILED)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - optional: asyncio's own loop serves as well, only slower
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
-def _raise_file_limit() -> None:
-    """Every connection is a file; distributions set the soft limit to 1024 for the sake of select(2), not of servers."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError) as error:
-        complain(f"the limit of open files stays as it is: {error}", 0)
 
 
 COMMANDS: Final = {"up": Command(_configure, _run)}

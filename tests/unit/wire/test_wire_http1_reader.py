@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from townhall.model.errors import Misuse
-from townhall.serve.framing import RequestReader
 from townhall.serve.options import HttpOptions
 from townhall.wire.http1 import CHUNKED
+from townhall.wire.http1_reader import RequestReader
 
 OPTIONS = HttpOptions(header_size_max=2_000, target_size_max=1_000)
 FIXED = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Where requests begin and end in a connection's bytes, without sockets.
+"""Where messages begin and end in a connection's bytes, without sockets: requests of clients, answers of upstreams.
 
 Pulled, not pushed: the connection feeds what arrives and asks for the next head, then for the body, when it is ready for
 them; so a request that must wait costs nothing but its bytes. All limits on heads hold however the bytes are cut.
@@ -6,10 +6,11 @@ them; so a request that must wait costs nothing but its bytes. All limits on hea
 
 from __future__ import annotations
 
-from townhall.serve.options import HttpOptions
+from typing import Protocol
+
 from townhall.wire.http1 import CHUNKED, ChunkDecoder, check_partial, refusal
 
-__all__ = ["RequestReader"]
+__all__ = ["HeadSizes", "RequestReader"]
 
 _LINE_EXTRA = 64
 """Method, version and spaces of a request line, beside its target."""
@@ -17,13 +18,44 @@ _PARTS_MAX = 1_024
 """Pieces kept before they are joined: a body that comes in twos of bytes must not cost forty bytes each."""
 
 
+class HeadSizes(Protocol):
+    """The options of whoever reads, as far as they concern heads."""
+
+    @property
+    def header_size_max(self) -> int:
+        """First line and fields together."""
+        ...
+
+    @property
+    def target_size_max(self) -> int:
+        """Of a request's target."""
+        ...
+
+
 class RequestReader:
-    """Frames one connection's input. Raises ``Misuse`` with ``http_status``; nothing is promised after that."""
+    """Frames one connection's input. Raises ``Misuse`` with ``http_status``; nothing is promised after that.
 
-    __slots__ = ("_at", "_chunks", "_held", "_left", "_options", "_parts", "_scanned", "_skipped", "_small", "ended")
+    Answers are framed alike, but no empty line is forgiven before them: ``forgiving=False``.
+    """
 
-    def __init__(self, options: HttpOptions) -> None:
+    __slots__ = (
+        "_at",
+        "_chunks",
+        "_forgiving",
+        "_held",
+        "_left",
+        "_options",
+        "_parts",
+        "_scanned",
+        "_skipped",
+        "_small",
+        "ended",
+        "trailers",
+    )
+
+    def __init__(self, options: HeadSizes, *, forgiving: bool = True) -> None:
         self._options = options
+        self._forgiving = forgiving
         self._small = min(options.target_size_max, options.header_size_max)
         self._held = b""
         self._at = 0
@@ -34,11 +66,18 @@ class RequestReader:
         self._left = 0
         self.ended = True
         """The body of the present request has been taken completely."""
+        self.trailers = b""
+        """The checked trailer fields of the last chunked body that has ended."""
 
     @property
     def size(self) -> int:
         """Bytes held."""
         return len(self._held) - self._at
+
+    @property
+    def left(self) -> int:
+        """Bytes that a body with a length still wants."""
+        return self._left
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived."""
@@ -59,7 +98,7 @@ class RequestReader:
         if self._at == len(held):
             return None
         # RFC 9112 §2.2: one empty line before a request is forgiven, since old clients end bodies with it.
-        if not self._skipped and held.startswith(b"\r\n", self._at):
+        if self._forgiving and not self._skipped and held.startswith(b"\r\n", self._at):
             self._at += 2
             self._skipped = True
         at = self._at
@@ -87,6 +126,7 @@ class RequestReader:
         self.ended = length == 0
         self._left = length
         self._parts = []
+        self.trailers = b""
         if length == CHUNKED:
             self._chunks = ChunkDecoder(size_max=size_max, trailer_size_max=self._options.header_size_max)
         else:
@@ -123,6 +163,7 @@ class RequestReader:
         chunks.parts.clear()
         if chunks.ended:
             self.ended = True
+            self.trailers = b"".join(chunks.trailers)
             self._chunks = None
         return data
 

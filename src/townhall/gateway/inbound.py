@@ -1,0 +1,412 @@
+"""A client's connection: requests in, answers out, one after the other.
+
+While one request is answered, what follows stays in the reader as bytes, so pipelined requests are served in order; when
+too much waits there, reading stops. What cannot be understood is answered with 4xx and ends the connection, because
+nothing after it can be understood either (RFC 9112 §11.2).
+
+States: OPEN, TUNNEL (the bytes are not HTTP any more), LINGER (an early answer is sent; input is dropped so that the
+answer is not lost), CLOSED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import ceil
+from typing import TYPE_CHECKING, Final, cast
+
+from townhall.gateway.answers import AnswerHead
+from townhall.gateway.exchange import Exchange
+from townhall.gateway.outbound import Outbound
+from townhall.gateway.problems import TABLE, Problem, answer, of_misuse
+from townhall.gateway.rendering import Asker, answer_head, field_block
+from townhall.gateway.requests import Fields, RequestHead
+from townhall.gateway.trace import Trace
+from townhall.gateway.tunnel import Tunnel
+from townhall.model import limits
+from townhall.model.errors import Misuse
+from townhall.wire.http1 import refusal
+from townhall.wire.http1_reader import RequestReader
+
+if TYPE_CHECKING:
+    from townhall.gateway.plane import Plane
+
+__all__ = ["Inbound"]
+
+OPEN: Final = 0
+TUNNEL: Final = 1
+LINGER: Final = 2
+CLOSED: Final = 3
+
+
+class Inbound(asyncio.Protocol):
+    """One client."""
+
+    __slots__ = (
+        "_asker", "_begun", "_block", "_block_for", "_due", "_ended", "_exchange", "_last", "_plane", "_reader", "_resting", "_running",
+        "_state", "_timer", "_trace", "_transport", "_tunnel", "address", "blocked", "name",
+    )  # fmt: skip
+
+    def __init__(self, plane: Plane, scheme: bytes) -> None:
+        self._plane = plane
+        self._reader = RequestReader(plane.options)
+        self._transport: asyncio.Transport | None = None
+        self._asker = Asker(b"", scheme, trusted=False, forwarded=False, name=plane.name)
+        self._exchange: Exchange | None = None
+        self._trace: Trace | None = None
+        self._tunnel: Tunnel | None = None
+        self._state = OPEN
+        self._running = False
+        """Requests are being taken; who completes one meanwhile need not go on."""
+        self._begun = False
+        """A head has begun and its timeout runs."""
+        self._last = False
+        """The connection ends after the present answer."""
+        self._ended = False
+        """The client sends nothing more."""
+        self._resting = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._block_for: tuple[Fields, bytes, bool] | None = None
+        self._block = b""
+        self.address = ""
+        self.blocked = False
+        self.name = plane.name
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if peer else ""
+        plane = self._plane
+        self._asker = self._asker._replace(
+            address=self.address.encode("ascii", "replace"),
+            trusted=plane.trusted(self.address),
+            forwarded=plane.options.forwarded,
+        )
+        self._transport.set_write_buffer_limits(high=limits.PROXY_BUFFER_SIZE_MAX)
+        if plane.arrived(self):
+            self._settle()
+        else:
+            self._answer(TABLE["overloaded"], "too many connections")
+            self._close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._state == TUNNEL:
+            assert self._tunnel is not None
+            self._tunnel.from_client(data)
+            return
+        if self._state >= LINGER:
+            return
+        self._reader.feed(data)
+        if self._exchange is None:
+            self._proceed()
+        else:
+            self.pump()
+
+    def eof_received(self) -> bool:
+        if self._state == TUNNEL or self._state >= LINGER or self._transport is None:
+            return False
+        self._ended = True
+        # Half closed, and its whole request is here: the answer still goes out.
+        return (
+            self._exchange is not None and self._reader.ended and self._transport.get_extra_info("sslcontext") is None
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._state = CLOSED
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.client_gone()
+        if self._trace is not None:
+            self._trace.status = self._trace.status or 499
+            self._note()
+        self._reader.drop()
+        self._plane.departed(self)
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        if self._exchange is not None:
+            self._exchange.client_writable()
+        elif self._tunnel is not None:
+            self._tunnel.client_writable()
+        elif self._state == OPEN:
+            self._proceed()
+
+    # --- for the exchange
+
+    def block(self, authority: bytes, *, expects: bool) -> bytes:
+        assert self._trace is not None
+        assert self._trace.head is not None
+        fields = self._trace.head.fields
+        place = (fields, authority, expects)
+        if self._block_for != place:
+            self._block = field_block(fields, self._asker, authority=authority, expects=expects)
+            self._block_for = place
+        return self._block
+
+    def closing(self, whole: bool) -> bool:
+        if not whole or self._plane.stopping:
+            self._last = True
+        return self._last
+
+    def send(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def done(self) -> None:
+        self._exchange = None
+        self._note()
+        if self._last or self._plane.stopping or not self._reader.ended:
+            self._close()
+        elif not self._running:
+            if self._reader.size:
+                # What is pipelined takes its turn after others.
+                self._plane.loop.call_soon(self._proceed)
+            else:
+                self._settle()
+
+    def refuse(self, code: str, detail: str, *, retry_after_s: int = 0) -> None:
+        self._exchange = None
+        self._answer(TABLE[code], detail, retry_after_s=retry_after_s)
+        if self._last or not self._reader.ended:
+            self._close()
+        elif not self._running:
+            self._plane.loop.call_soon(self._proceed)
+
+    def cut(self) -> None:
+        self._exchange = None
+        self._note()
+        self.abort()
+
+    def pump(self) -> None:
+        """Take of the request's body what its exchange wants; what it does not want keeps the client waiting."""
+        exchange, reader = self._exchange, self._reader
+        if exchange is None:
+            return
+        try:
+            # The exchange may come to its end while it is given something.
+            while self._wants_more(exchange):
+                data = reader.part()
+                if not data and not reader.ended:
+                    break
+                if reader.ended:
+                    assert self._trace is not None
+                    self._trace.trailers = reader.trailers
+                exchange.body(data, ended=reader.ended)
+        except Misuse as error:
+            self._exchange = None
+            exchange.client_gone()
+            self._reject(error)
+            return
+        self._rest(self._exchange is not None and reader.size > limits.READ_AHEAD_SIZE_MAX)
+
+    def _wants_more(self, exchange: Exchange) -> bool:
+        return self._exchange is exchange and not self._reader.ended and exchange.hungry
+
+    def due(self, when: float) -> None:
+        """Be woken then; a later time than before costs nothing but the assignment."""
+        self._due = when
+        timer = self._timer
+        if timer is None or timer.when() > when:
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._plane.loop.call_at(when, self._expired)
+
+    def switched(self, connection: Outbound, head: AnswerHead, over: Callable[[], None], *, idle_s: float) -> None:
+        self._exchange = None
+        self._state = TUNNEL
+        assert self._transport is not None
+        assert self._trace is not None
+        self.send(answer_head(head, 0, name=self.name, old=False, close=False))
+        self._tunnel = tunnel = Tunnel(self, connection, self._trace, over, idle_s=idle_s)
+        rest = connection.reader.rest()
+        if rest:
+            tunnel.received(connection, rest)
+        self._reader.begin_body(1 << 62, size_max=None)
+        early = self._reader.part()
+        if early:
+            tunnel.from_client(early)
+        self.touched()
+
+    # --- for the tunnel
+
+    def touched(self) -> None:
+        """Something passed through the tunnel."""
+        self.due(self._plane.loop.time() + (self._tunnel.idle_s if self._tunnel is not None else 0.0))
+
+    def end(self) -> None:
+        """The tunnel is over: what is written goes out, then the connection ends."""
+        self._tunnel = None
+        self._note()
+        self._close()
+
+    def rest(self, rest: bool) -> None:
+        """Stop or go on reading from the client."""
+        self._rest(rest)
+
+    # --- for the plane
+
+    @property
+    def idle(self) -> bool:
+        """No request is being answered or read."""
+        return self._exchange is None and self._tunnel is None and not self._reader.size
+
+    def leave(self) -> None:
+        """The gateway is stopping: end what waits for nothing, and let what runs come to its end."""
+        self._last = True
+        if self._tunnel is not None:
+            self._tunnel.leave()
+        elif self._state == OPEN and self.idle:
+            self._close()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._state = CLOSED
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- within
+
+    def _proceed(self) -> None:
+        """Take requests, as long as they are here whole and answered at once."""
+        if self._running or self._state != OPEN:
+            return
+        self._running = True
+        try:
+            while self._exchange is None and self._state == OPEN and not self.blocked:
+                raw = self._reader.head()
+                if raw is None:
+                    break
+                self._begin(raw)
+        except Misuse as error:
+            self._reject(error)
+        self._running = False
+        if self._exchange is not None:
+            self.pump()
+        else:
+            self._settle()
+
+    def _begin(self, raw: bytes) -> None:
+        plane = self._plane
+        self._begun = False
+        self._trace = trace = Trace(None, self.address, plane.loop.time())
+        trace.head = head = plane.heads.read(raw)
+        fields = head.fields
+        self._last = not fields.keep_alive or plane.stopping
+        if self._asker.trusted:
+            trace.address = plane.client_behind(fields.claimed_for, self.address)
+        found = plane.find(head)
+        if found is None:
+            self._body_follows(head, limits.READ_AHEAD_SIZE_MAX)
+            self.refuse("no_route", f"no route for {head.path.decode('ascii')[:200]!r} at this host")
+            return
+        route, service, target = found
+        trace.route, trace.service = route.name, route.service
+        self._body_follows(head, route.body_size_max)
+        refused = plane.admit(route, service, trace)
+        if refused is not None:
+            code, detail, wait_s = refused
+            self.refuse(code, detail, retry_after_s=ceil(wait_s))
+            return
+        self._exchange = exchange = Exchange(self, head, route, service, target, trace)
+        exchange.start()
+
+    def _body_follows(self, head: RequestHead, size_max: int) -> None:
+        self._reader.begin_body(head.fields.length, size_max=size_max)
+
+    def _settle(self) -> None:
+        """After anything has happened: which timeout runs."""
+        if self._state != OPEN or self._exchange is not None:
+            return
+        options, now = self._plane.options, self._plane.loop.time()
+        self._rest(False)
+        if self._ended:
+            self._close()
+        elif not self._reader.size:
+            self.due(now + options.client_idle)
+        elif not self._begun:
+            self._begun = True
+            self.due(now + options.header_timeout)
+
+    def _expired(self) -> None:
+        self._timer = None
+        now = self._plane.loop.time()
+        if now < self._due:
+            self.due(self._due)
+        elif self._state == LINGER:
+            self.abort()
+        elif self._tunnel is not None:
+            self._tunnel.expired()
+        elif self._exchange is not None:
+            self._exchange.expired()
+        elif self._begun:
+            self._reject(refusal(408, "the request did not come to its end in time"))
+        else:
+            self._close()
+
+    def _rest(self, rest: bool) -> None:
+        if rest != self._resting and self._transport is not None and not self._transport.is_closing():
+            self._resting = rest
+            if rest:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _reject(self, error: Misuse) -> None:
+        """Answer what cannot be read, and end."""
+        self._last = True
+        if self._trace is None:
+            self._trace = Trace(None, self.address, self._plane.loop.time())
+        if self._trace.status:
+            # An answer has begun; a second one must not be put into its midst.
+            self._note()
+            self.abort()
+            return
+        self._plane.counters.malformed += 1
+        self._answer(of_misuse(error), error.message)
+        self._close(linger=True)
+
+    def _answer(self, problem: Problem, detail: str, *, retry_after_s: int = 0) -> None:
+        trace = self._trace
+        head = trace.head if trace is not None else None
+        close = self._last or not self._reader.ended
+        body = head is None or head.method != b"HEAD"
+        self.send(answer(problem, detail, close=close, body=body, retry_after_s=retry_after_s))
+        if trace is not None:
+            trace.status, trace.code = problem.status, problem.code
+            self._note()
+
+    def _note(self) -> None:
+        trace, self._trace = self._trace, None
+        if trace is not None:
+            self._plane.noted(trace)
+
+    def _close(self, *, linger: bool = False) -> None:
+        """Send what is written, then end. ``linger``: the client may still be sending, and closing over unread bytes
+        would reset the connection and lose the answer.
+        """
+        transport = self._transport
+        if transport is None or self._state >= LINGER:
+            return
+        unread = linger or not self._reader.ended or self._reader.size
+        if unread and not self._ended and not transport.is_closing() and transport.can_write_eof():
+            self._state = LINGER
+            self._reader.drop()
+            self._rest(False)
+            transport.write_eof()
+            self.due(self._plane.loop.time() + self._plane.options.linger)
+        else:
+            self._state = CLOSED
+            transport.close()

@@ -1,0 +1,156 @@
+"""What all connections of a gateway share: routes, services, limits, counts. Replaced in part when routes change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from townhall.gateway.accesslog import AccessLog
+from townhall.gateway.buckets import Buckets
+from townhall.gateway.counters import Counters
+from townhall.gateway.keys import key_of
+from townhall.gateway.options import GatewayOptions
+from townhall.gateway.requests import RequestHead, RequestHeads
+from townhall.gateway.routes import Route, RouteTable, rewritten
+from townhall.gateway.services import Service
+from townhall.gateway.trace import Trace
+from townhall.model import limits, names
+from townhall.model.errors import InvalidField
+
+__all__ = ["Leaver", "Plane"]
+
+_AUTO_SUFFIX = b".service.townhall"
+
+
+class Leaver(Protocol):
+    """A client's connection, as the plane knows it."""
+
+    def leave(self) -> None:
+        """End when nothing runs."""
+        ...
+
+    def abort(self) -> None:
+        """End now."""
+        ...
+
+
+class Plane:
+    """Made on the running loop. ``service_of`` gives the service of a route, followed already."""
+
+    def __init__(self, options: GatewayOptions, service_of: Callable[[Route], Service], log: AccessLog) -> None:
+        self.options = options
+        self.loop = asyncio.get_running_loop()
+        self.name = options.via.encode("ascii")
+        self.heads = RequestHeads(target_size_max=options.target_size_max, dot_segments=options.dot_segments)
+        self.table = RouteTable()
+        self.counters = Counters()
+        self.trusted = options.trusts()
+        self.stopping = False
+        self.clients: set[Leaver] = set()
+        self.emptied = asyncio.Event()
+        self.emptied.set()
+        self._service_of = service_of
+        self._log = log
+        self._found: dict[int, Service] = {}
+        """By the identity of the route."""
+        self._buckets: dict[str, Buckets] = {}
+        """Of routes with a rate."""
+        self.automatic: dict[str, Route] = {}
+
+    def routed(self, table: RouteTable) -> None:
+        """Use these routes from now on; requests that run keep theirs."""
+        self.table = table
+        self._found = {}
+        self._buckets = {}
+
+    def find(self, head: RequestHead) -> tuple[Route, Service, bytes] | None:
+        """The route of a request, its service, and the target that instances get."""
+        route = self.table.match(head)
+        target = None
+        if route is None:
+            if not self.options.auto:
+                return None
+            found = self._automatic(head)
+            if found is None:
+                return None
+            route, target = found
+        service = self._found.get(id(route))
+        if service is None:
+            service = self._found[id(route)] = self._service_of(route)
+        return route, service, rewritten(route, head) if target is None else target
+
+    def admit(self, route: Route, service: Service, trace: Trace) -> tuple[str, str, float] | None:
+        """Whether a request may begin; else the code of a problem, its detail, and when to try again."""
+        if route.rate:
+            buckets = self._buckets.get(route.name)
+            if buckets is None:
+                buckets = self._buckets[route.name] = Buckets(rate=route.rate, burst=route.burst)
+            assert trace.head is not None
+            wait_s = buckets.take(key_of(route.rate_by, trace.head, trace.address), now_s=trace.begun)
+            if wait_s:
+                return "rate_limited", f"more than {route.rate:g} requests a second", wait_s
+        if service.requests >= route.max_requests:
+            return "overloaded", f"{service.name} has {service.requests} requests already", 1.0
+        if not service.breaker.allows(now_s=trace.begun):
+            left_s = service.breaker.left_s(now_s=trace.begun)
+            return "circuit_open", f"{service.name} has failed too often in a row", left_s or 1.0
+        service.requests += 1
+        trace.admitted = service
+        return None
+
+    def noted(self, trace: Trace) -> None:
+        """A request is over."""
+        if trace.admitted is not None:
+            trace.admitted.ended(failed=trace.status in (502, 503, 504), now_s=self.loop.time())
+        duration_s = self.loop.time() - trace.begun
+        self.counters.noted(trace, duration_s)
+        if self._log.open:
+            self._log.add(trace, duration_s)
+
+    def client_behind(self, claimed: bytes, address: str) -> str:
+        """The client's address as trusted proxies tell it: the last one in the chain that is none of theirs."""
+        for one in reversed(claimed.decode("ascii", "replace").split(",")):
+            hop = one.strip()
+            if not hop:
+                continue
+            address = hop
+            if not self.trusted(hop):
+                break
+        return address
+
+    def arrived(self, client: Leaver) -> bool:
+        """A client has connected; False when there are too many."""
+        self.clients.add(client)
+        self.emptied.clear()
+        self.counters.accepted += 1
+        if len(self.clients) > self.options.connections_max:
+            self.counters.turned_away += 1
+            return False
+        return True
+
+    def departed(self, client: Leaver) -> None:
+        """Its connection has ended."""
+        self.clients.discard(client)
+        if not self.clients:
+            self.emptied.set()
+
+    def _automatic(self, head: RequestHead) -> tuple[Route, bytes] | None:
+        host = head.fields.host
+        target = head.target
+        if host.endswith(_AUTO_SUFFIX):
+            name = host[: -len(_AUTO_SUFFIX)]
+        else:
+            name, _, rest = head.path[1:].partition(b"/")
+            target = b"/" + rest + head.query
+        text = name.decode("ascii")
+        route = self.automatic.get(text)
+        if route is None:
+            try:
+                names.service(text)
+            except InvalidField:
+                return None
+            if len(self.automatic) >= limits.PROXY_AUTO_SERVICES_MAX:
+                return None
+            route = self.automatic[text] = Route(name=f"auto:{text}", service=text)
+        return route, target

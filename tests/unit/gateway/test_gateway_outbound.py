@@ -1,0 +1,156 @@
+"""Connections to an instance, and the limits of services and clients, without a gateway around them."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+
+from gateway_support import Instance, Stand, get, read_message, run, until
+
+from townhall.gateway.options import GatewayOptions
+from townhall.gateway.outbound import Endpoint, Outbound
+from townhall.gateway.routes import Route
+from townhall.model import limits
+
+
+class Asker:
+    def __init__(self) -> None:
+        self.got: list[Outbound] = []
+        self.errors: list[OSError] = []
+
+    def connected(self, connection: Outbound) -> None:
+        self.got.append(connection)
+
+    def not_connected(self, error: OSError) -> None:
+        self.errors.append(error)
+
+
+def test_defaults_are_the_limits() -> None:
+    route, options = Route(name="r", service="s"), GatewayOptions()
+    assert route.timeout * 1000 == limits.PROXY_TIMEOUT_MS
+    assert route.connect_timeout * 1000 == limits.PROXY_CONNECT_TIMEOUT_MS
+    assert route.first_byte_timeout * 1000 == limits.PROXY_FIRST_BYTE_TIMEOUT_MS
+    assert route.idle_timeout * 1000 == limits.PROXY_IDLE_TIMEOUT_MS
+    assert route.body_size_max == limits.PROXY_BODY_SIZE_MAX
+    assert route.max_connections == limits.PROXY_CONNECTIONS_PER_INSTANCE_MAX
+    assert (route.max_pending, route.max_requests) == (limits.PROXY_PENDING_MAX, limits.PROXY_REQUESTS_MAX)
+    assert route.failures == limits.PROXY_FAILURES_MAX
+    assert options.client_idle * 1000 == limits.PROXY_CLIENT_IDLE_MS
+    assert options.connections_max == limits.PROXY_CONNECTIONS_MAX
+    assert options.stop_timeout * 1000 == limits.PROXY_STOP_TIMEOUT_MS
+
+
+def test_connections_are_kept_for_a_while_and_not_many(monkeypatch) -> None:
+    async def main() -> None:
+        instance = await Instance().start()
+        endpoint = Endpoint("127.0.0.1", instance.port, GatewayOptions())
+        asker = Asker()
+        many = limits.PROXY_IDLE_PER_INSTANCE_MAX + 2
+        for _ in range(many):
+            assert endpoint.ask(asker, pending_max=0)
+        await until(lambda: len(asker.got) == many)
+        assert endpoint.busy
+        for one in asker.got:
+            endpoint.release(one)
+        assert len(endpoint.all) == limits.PROXY_IDLE_PER_INSTANCE_MAX
+        assert not endpoint.busy
+        kept = endpoint.take(unsafe=True)
+        assert kept is not None
+        assert kept.reused
+        endpoint.release(kept)
+        kept.idle_since -= limits.PROXY_REUSE_UNSAFE_MS / 1000 + 1
+        assert endpoint.take(unsafe=True) is None
+        assert endpoint.take(unsafe=False) is kept
+        endpoint.release(kept)
+        kept.idle_since -= limits.PROXY_INSTANCE_IDLE_MS / 1000 + 1
+        assert endpoint.take(unsafe=False) is None
+        assert not endpoint.all
+        await instance.stop()
+
+    run(main())
+
+
+def test_who_waits_gets_what_becomes_free() -> None:
+    async def main() -> None:
+        instance = await Instance().start()
+        endpoint = Endpoint("127.0.0.1", instance.port, GatewayOptions())
+        endpoint.connections_max = 1
+        first, second = Asker(), Asker()
+        assert endpoint.ask(first, pending_max=1)
+        assert endpoint.ask(second, pending_max=1)
+        assert not endpoint.ask(second, pending_max=1)
+        await until(lambda: first.got)
+        endpoint.release(first.got[0])
+        assert second.got == first.got
+        assert endpoint.ask(first, pending_max=1)
+        second.got[0].close()
+        await until(lambda: len(first.got) == 2)
+        endpoint.close()
+        await instance.stop()
+        asker = Asker()
+        endpoint.ask(asker, pending_max=1)
+        await until(lambda: asker.errors)
+
+    run(main())
+
+
+def test_words_that_nobody_asked_for_end_the_connection() -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in count():
+            await read_message(reader)
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+            )
+            if number:
+                return
+
+    async def main() -> None:
+        instance = Instance(script=babble)
+        async with Stand('[[route]]\nservice = "static://{a}"\n', a=instance) as stand:
+            for _ in range(3):
+                assert (await stand.ask(get())).endswith(b"\r\n\r\nok")
+            assert instance.connections == 3
+
+    run(main())
+
+
+def test_a_slow_client_slows_the_instance_down() -> None:
+    size = 64 * limits.PROXY_BUFFER_SIZE_MAX
+    sent = 0
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await read_message(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        while sent < size:
+            writer.write(bytes(65_536))
+            sent += 65_536
+            await writer.drain()
+
+    async def main() -> None:
+        async with Stand('[[route]]\nservice = "static://{a}"\n', a=Instance(script=pour)) as stand:
+            reader, writer = await stand.connect()
+            writer.write(get())
+            await reader.readuntil(b"\r\n\r\n")
+            before = -1
+            while before != sent:
+                before = sent
+                await asyncio.sleep(0.3)
+            assert sent < size
+            assert len(await reader.readexactly(size)) == size
+            writer.close()
+
+    run(main())
+
+
+def test_services_found_by_name_alone_are_bounded() -> None:
+    async def main() -> None:
+        async with Stand("auto = true\nservice_wait = 0.01\n") as stand:
+            assert b'"code":"no_route"' in await stand.ask(get("/"))
+            assert b'"code":"no_instance"' in await stand.ask(get("/user/1"))
+            plane = stand.gateway.plane
+            while len(plane.automatic) < limits.PROXY_AUTO_SERVICES_MAX:
+                plane.automatic[str(len(plane.automatic))] = Route(name="x", service="x")
+            assert b'"code":"no_route"' in await stand.ask(get("/another/1"))
+
+    run(main())

@@ -1,0 +1,120 @@
+"""``townhall gateway``: its command line, and its life as a process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from townhall.ops import gateway, loops
+from townhall.ops.cli import run
+from townhall.ops.exits import USAGE
+from townhall_process import environment
+
+PARTS = (gateway, loops)
+
+
+@contextmanager
+def instance(body: bytes = b"hello") -> Iterator[int]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "townhall.ops.cli", "gateway", "--listen", "0", "--ready-json", *options],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        ready = json.loads(process.stdout.readline())
+        yield process, f"http://{ready['listen']['http']}"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def body_of(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return bytes(answer.read())
+
+
+def test_a_route_on_the_command_line(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    with (
+        instance() as port,
+        serving("--route", f"/a=static://127.0.0.1:{port}", "--access-log", str(log)) as (process, url),
+    ):
+        assert body_of(f"{url}/a/b") == b"hello"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert '"GET /a/b HTTP/1.1" 200 5' in log.read_text()
+
+
+@pytest.mark.parametrize("signalled", [True, False])
+def test_new_routes_without_a_restart(tmp_path: Path, signalled: bool) -> None:
+    file = tmp_path / "gateway.toml"
+    with instance(b"first") as one, instance(b"second") as two:
+        file.write_text(f'[[route]]\nservice = "static://127.0.0.1:{one}"\n')
+        with serving("--config", str(file)) as (process, url):
+            assert body_of(url) == b"first"
+            file.write_text("this is not TOML")
+            process.send_signal(signal.SIGHUP)
+            assert body_of(url) == b"first"
+            file.write_text(f'[[route]]\nservice = "static://127.0.0.1:{two}"\n')
+            if signalled:
+                process.send_signal(signal.SIGHUP)
+            while body_of(url) != b"second":
+                pass
+
+
+def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('[[route]]\npath = "/a"\nservice = "user"\n')
+    assert run(["gateway", "check", str(file)]) == 0
+    assert "*/a -> user" in capsys.readouterr().out
+    file.write_text('[[route]]\npath = "a"\nservice = "user"\n')
+    assert run(["gateway", "check", str(file)]) == USAGE
+    assert "route 1: path" in capsys.readouterr().err
+    assert run(["gateway", "check"]) == USAGE
+    assert run(["gateway", "check", str(tmp_path / "none")]) == USAGE
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--route", "users"],
+        ["--config", "/nonexistent"],
+        ["--auto", "--tls-cert", "x"],
+        ["--auto", "--listen", "a:b:c"],
+    ],
+)
+def test_mistakes(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["gateway", *options]) != 0
+    assert "townhall: " in capsys.readouterr().err
