@@ -85,7 +85,8 @@ class Instance:
                 writer.write(answer)
                 if b"connection: close" in answer.lower():
                     break
-        except (OSError, EOFError):
+        except (OSError, EOFError, asyncio.CancelledError):
+            # Cancelled by the end of the loop; asyncio's streams make a noise about that.
             pass
         finally:
             self._writers.discard(writer)

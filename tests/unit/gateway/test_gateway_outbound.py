@@ -40,7 +40,7 @@ def test_defaults_are_the_limits() -> None:
     assert options.stop_timeout * 1000 == limits.PROXY_STOP_TIMEOUT_MS
 
 
-def test_connections_are_kept_for_a_while_and_not_many(monkeypatch) -> None:
+def test_connections_are_kept_for_a_while_and_not_many() -> None:
     async def main() -> None:
         instance = await Instance().start()
         endpoint = Endpoint("127.0.0.1", instance.port, GatewayOptions())
