@@ -217,6 +217,11 @@ class Endpoint:
             connection.close()
         self._idle.clear()
 
+    def _opened(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._opening.discard(task)
+
     async def _open(self, waiter: Waiter) -> None:
         try:
             async with asyncio.timeout(self.connect_timeout_s):
@@ -228,7 +233,9 @@ class Endpoint:
                     server_hostname=(self.server_name or self.host) if self.ssl_context is not None else None,
                 )
         except OSError as error:
+            self._opened()
             waiter.not_connected(error)
             return
+        self._opened()
         self.all.add(connection)
         waiter.connected(connection)
