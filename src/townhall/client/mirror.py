@@ -11,13 +11,14 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from townhall.client.api import Registry, watch_name
 from townhall.client.backoff import Backoff
-from townhall.client.picture import Change, Picture, folded
+from townhall.client.picture import Change, Picture, folded, retained, without
+from townhall.client.records import Instance
 from townhall.client.reports import Reports
 from townhall.client.snapshot_file import SnapshotFiles
 from townhall.client.streams import WatchEvent, WatchStream
@@ -57,6 +58,8 @@ class _Entry:
     position: int | None = None
     """Where a stream must resume for this service while it is in none; None when it needs a fetch."""
     streamed: bool = False
+    unconfirmed: Mapping[str, Instance] = field(default_factory=dict)
+    """Known from before the registry came back without its memory, and not told of since."""
     users: int = 0
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
     fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -85,6 +88,7 @@ class Mirror:
         self._save_wake = asyncio.Event()
         self._current_at = time.monotonic()
         self._lost_timer: asyncio.TimerHandle | None = None
+        self._confirm_timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -96,9 +100,10 @@ class Mirror:
                 if self._files is not None:
                     group.create_task(self._save(self._files))
         finally:
-            if self._lost_timer is not None:
-                self._lost_timer.cancel()
-                self._lost_timer = None
+            for timer in (self._lost_timer, self._confirm_timer):
+                if timer is not None:
+                    timer.cancel()
+            self._lost_timer = self._confirm_timer = None
 
     # --- what it knows -----------------------------------------------------------------------------------------------
 
@@ -246,20 +251,24 @@ class Mirror:
             self._stream = stream
             if self._reopening:
                 return
+            early: list[WatchEvent] | None = []
             async for event in stream:
                 if event.kind == "ready":
+                    # Only now is it certain that what came so far continues what we know.
                     if self._history_changed(event, resume):
                         self._start_over()
                         return
+                    for one in early or ():
+                        self._take(one)
+                    early = None
                     self._ready(event, entries)
                     backoff.reset()
                 elif event.kind == "leaving":
                     break
-                elif (entry := self._entries.get(event.key)) is not None:
-                    self._apply(entry, event)
-                # Whoever has this event has everything of the stream up to its position; several of one commit share it,
-                # and then only the last one carries it.
-                self._position = event.position or self._position
+                elif early is not None:
+                    early.append(event)
+                    continue
+                self._take(event)
         raise Unreachable("the registry ended the watch", kind="reset", sent=True)
 
     async def _fetch_missing(self) -> TownhallError | None:
@@ -284,26 +293,58 @@ class Mirror:
         return changed or (0 < ready.revision < resume)
 
     def _start_over(self) -> None:
-        """Forget all positions, keep the pictures: the next round fetches everything."""
-        _log.info("the registry's history began anew; fetching all services again")
+        """Forget all positions, keep the pictures: the next round fetches everything.
+
+        A registry that lost its memory knows nobody until the next heartbeat of each: what it does not tell of stays in
+        the pictures for ``CLIENT_UNCONFIRMED_MS``. Whoever is really gone meanwhile fails the calls and is left out.
+        """
+        _log.warning("the registry's history began anew; fetching all services again")
         for entry in self._entries.values():
             entry.position, entry.streamed = None, False
+            if entry.picture is not None:
+                reachable = (one for one in entry.picture.instances if one.callable or one.suspect)
+                entry.unconfirmed = {one.id: one for one in reachable}
+        if self._confirm_timer is not None:
+            self._confirm_timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._confirm_timer = loop.call_later(limits.CLIENT_UNCONFIRMED_MS / 1000, self._give_up_unconfirmed)
         self._position = 0
         self._wake.set()
 
     # --- events --------------------------------------------------------------------------------------------------------
 
+    def _give_up_unconfirmed(self) -> None:
+        self._confirm_timer = None
+        for entry in self._entries.values():
+            if entry.unconfirmed and entry.picture is not None:
+                _log.warning("%s: %d instances did not come back to the registry", entry.key, len(entry.unconfirmed))
+                self._show(entry, without(entry.picture, entry.unconfirmed))
+            entry.unconfirmed = {}
+
+    def _take(self, event: WatchEvent) -> None:
+        entry = self._entries.get(event.key)
+        if entry is not None:
+            self._apply(entry, event)
+        # Whoever has this event has everything of the stream up to its position; several of one commit share it, and
+        # then only the last one carries it.
+        self._position = event.position or self._position
+
     def _apply(self, entry: _Entry, event: WatchEvent) -> None:
+        if entry.unconfirmed:
+            entry.unconfirmed, event = retained(entry.unconfirmed, event)
         change = folded(entry.picture, event)
         entry.saved_at_ms = 0
         if change is not None:
-            entry.picture = change.picture
-            self._unsaved.add(entry.key)
-            self._save_wake.set()
-            self._tell(entry, change)
+            self._show(entry, change)
         if event.ack and entry.picture is not None:
             self._acknowledging[entry.key] = entry.picture.revision
             self._ack_wake.set()
+
+    def _show(self, entry: _Entry, change: Change) -> None:
+        entry.picture = change.picture
+        self._unsaved.add(entry.key)
+        self._save_wake.set()
+        self._tell(entry, change)
 
     def _tell(self, entry: _Entry, change: Change) -> None:
         for listener in tuple(entry.listeners):

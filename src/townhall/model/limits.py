@@ -520,6 +520,8 @@ CLIENT_STREAM_SILENCE_MS: Final = 45_000
 """A stream on which nothing came for three heartbeats is dead (``STREAM_HEARTBEAT_MS``)."""
 CLIENT_LOST_MS: Final = 30_000
 """Without the registry for longer than this, a mirror is LOST rather than SUSPENDED; twice the default TTL."""
+CLIENT_UNCONFIRMED_MS: Final = 30_000
+"""How long a mirror keeps what a registry that came back empty does not know yet; twice the default TTL."""
 CLIENT_SNAPSHOT_INTERVAL_MS: Final = 1_000
 """Between two writes of one service's snapshot on disk."""
 CLIENT_REPORT_INTERVAL_MS: Final = 1_000

@@ -160,7 +160,9 @@ def test_without_a_registry_the_last_picture_stays(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("history", ["", "new"])
-def test_a_registry_that_lost_everything_is_believed(history: str) -> None:
+def test_a_registry_that_lost_everything_is_believed_in_the_end(history: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CLIENT_UNCONFIRMED_MS", 200)
+
     async def scene(fake: FakeRegistry, mirror: Mirror) -> None:
         fake.history = "old" if history else ""
         for name in "abc":
@@ -179,6 +181,31 @@ def test_a_registry_that_lost_everything_is_believed(history: str) -> None:
         await until(lambda: shown(mirror) == {"z"})
         await fake.put("user", "y")
         await until(lambda: shown(mirror) == {"z", "y"})
+
+    play(scene)
+
+
+def test_what_a_registry_that_lost_everything_does_not_know_yet_stays() -> None:
+    async def scene(fake: FakeRegistry, mirror: Mirror) -> None:
+        fake.history = "old"
+        for port, name in enumerate("abc", 1):
+            await fake.put("user", name, port=port)
+        await follow(mirror, USER)
+        await until(lambda: connected(mirror))
+        seen: list[set[str]] = []
+        mirror.listen(USER, lambda change: seen.append(set(change.picture.by_id)))
+        await fake.stop()
+        await fake.forget_everything()
+        fake.history = "new"
+        await fake.start()
+        await until(lambda: connected(mirror))
+        await fake.put("user", "a", port=1, weight=5.0)
+        await until(lambda: mirror.picture(USER).by_id["a"].weight == 5.0)
+        assert shown(mirror) == {"a", "b", "c"}
+        # What it knew again and took away is gone at once, also while others are still missing.
+        await fake.remove("user", "a")
+        await until(lambda: shown(mirror) == {"b", "c"})
+        assert all({"b", "c"} <= names for names in seen), seen
 
     play(scene)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from townhall.client.picture import Picture, folded, picture_of
+from townhall.client.picture import Picture, folded, picture_of, retained, without
 from townhall.client.records import Instance
 from townhall.client.streams import WatchEvent
 from townhall.model.instance import ServiceKey
@@ -136,3 +136,25 @@ def test_a_picture_is_never_changed() -> None:
     assert change is not None
     assert set(known.by_id) == {"a"}
     assert set(change.picture.by_id) == {"b"}
+
+
+def test_what_a_forgetful_registry_does_not_tell_of_is_retained() -> None:
+    earlier = {
+        name: Instance(id=name, service="s", address="127.0.0.1", port=port) for port, name in enumerate("abc", 1)
+    }
+    again = Instance(id="new-name", service="s", address="127.0.0.1", port=2)
+    snapshot = WatchEvent(kind="snapshot", service="s", revision=1, instances=(earlier["a"], again))
+    left, event = retained(earlier, snapshot)
+    assert set(left) == {"c"}
+    assert [one.id for one in event.instances] == ["a", "new-name", "c"]
+    # Another id at the same place is the same process: both would be called twice as often.
+    moved = Instance(id="other", service="s", address="127.0.0.1", port=3)
+    left, event = retained(left, WatchEvent(kind="delta", service="s", revision=2, changed=(moved,)))
+    assert not left
+    assert event.removed == ("c",)
+
+
+def test_without_takes_out_what_is_there() -> None:
+    picture = picture_of(KEY, 7, [instance("a", 1), instance("b", 2)])
+    change = without(picture, ["b", "gone already"])
+    assert (change.removed, set(change.picture.by_id), change.picture.revision) == (("b",), {"a"}, 7)
