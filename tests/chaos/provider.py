@@ -2,8 +2,8 @@
 
 Commands come on standard input, a line each: ``work SECONDS`` (how long each answer takes), ``address IP`` (the
 machine's address is another one now), ``leave`` (stop as on SIGTERM). When the input ends, the test is gone and so are
-we. What happens is said on standard output, one JSON object a line: ``{"registered": …}``, ``{"failed": …}`` and each
-alarm of the SDK as ``{"alarm": …}``.
+we. What happens is said on standard output, one JSON object a line: ``{"registered": …}``, ``{"waits": …}`` (for a
+registry), ``{"failed": …}`` and each alarm of the SDK as ``{"alarm": …}``.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ async def main(options: argparse.Namespace) -> int:
         on_alarm=lambda alarm: say(alarm=alarm.kind.value, message=alarm.message),
         on_stop=answers.close,
         handle_signals=True,
+        start_without_registry=options.patient,
         drain_on_stop=True,
         drain_deadline=10.0,
         **place,
@@ -102,7 +103,7 @@ async def main(options: argparse.Namespace) -> int:
     except townhall.TownhallError as error:
         say(failed=type(error).__name__, message=str(error))
         return 1
-    say(registered=options.name, port=answers.port)
+    say(**{"registered" if provider.instances else "waits": options.name}, port=answers.port)
     loop = asyncio.get_running_loop()
     listening = loop.create_task(obey(answers))
     await provider.wait_stopped()
@@ -132,6 +133,7 @@ if __name__ == "__main__":
     parser.add_argument("--ttl", type=float, required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--advertise", type=int, default=0)
+    parser.add_argument("--patient", action="store_true")
     parser.add_argument("--follow", action="store_true")
     code = asyncio.run(main(parser.parse_args()))
     os._exit(code)

@@ -76,13 +76,6 @@ class ProviderProcess:
         assert name in found, f"the provider ended: {self.said}"
         return found
 
-    def outcome(self) -> dict[str, Any]:
-        """Whether it is registered or has failed, waiting for either."""
-        return until(  # type: ignore[no-any-return]
-            lambda: next((line for line in list(self.said) if "registered" in line or "failed" in line), None),
-            what="the outcome of a start",
-        )
-
     def ended_early(self) -> dict[str, Any] | None:
         return {"ended": True} if self._process.poll() is not None and not self._reader.is_alive() else None
 
@@ -166,16 +159,6 @@ class Chaos:
         for one in begun:
             await asyncio.to_thread(one.line, "registered")
         return begun
-
-    async def restarted(self, url: str, begun: dict[str, ProviderProcess]) -> None:
-        """As whoever runs them does: start what has ended again, until all are registered."""
-        while begun:
-            for name, one in tuple(begun.items()):
-                said = await asyncio.to_thread(one.outcome)
-                if "registered" in said:
-                    del begun[name]
-                else:
-                    begun[name] = self.begin_provider(url, name)
 
     # --- callers -----------------------------------------------------------------------------------------------------
 

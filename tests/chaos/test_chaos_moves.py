@@ -66,10 +66,9 @@ def test_mass_restart(chaos: Chaos) -> None:
             lost = scene.calls.lost
             await scene.seen("detected", lambda: scene.calls.lost > lost)
             scene.happens()
-            begun = [chaos.begin_provider(registry.url, name) for name in names]
+            for name in names:
+                chaos.begin_provider(registry.url, name, "--patient")
             await asyncio.to_thread(registry.restart)
-            # Those that came before the registry have ended, as they say; whoever runs them starts them again.
-            await chaos.restarted(registry.url, dict(zip(names, begun, strict=True)))
             await scene.seen("recovered", lambda: scene.callable(*names))
             lost = scene.calls.lost
             await scene.calls.more(chaos.pace.calls)

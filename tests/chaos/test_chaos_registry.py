@@ -42,7 +42,7 @@ def test_provider_loses_the_registry(chaos: Chaos) -> None:
 
 
 def test_provider_starts_without_the_registry(chaos: Chaos) -> None:
-    """It says so and does not start; one that is started again until it succeeds is found at once."""
+    """It says so and does not start; or, told to be patient, it serves and is found when the registry is there."""
 
     async def play() -> None:
         registry = chaos.registry()
@@ -52,10 +52,11 @@ def test_provider_starts_without_the_registry(chaos: Chaos) -> None:
         assert failed["failed"] == "Unreachable"
         assert registry.address in failed["message"]
         assert provider.wait() == 1
+        patient = chaos.begin_provider(registry.url, "a", "--patient")
+        await asyncio.to_thread(patient.line, "waits")
         await asyncio.to_thread(registry.restart)
-        await chaos.providers(registry.url, "a")
         async with chaos.load(registry.url, instances=1) as scene:
-            pass
+            await scene.seen("told", lambda: patient.alarms == ["away", "back"])
         assert scene.calls.lost == 0, scene.calls.failures
 
     chaos.run(play())

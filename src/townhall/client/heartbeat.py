@@ -21,10 +21,11 @@ from townhall.client.streams import SessionLine, SessionStream
 from townhall.model import limits
 from townhall.model.errors import PeerMisbehaved, TownhallError, Unavailable, Unreachable
 
-__all__ = ["Heartbeat"]
+__all__ = ["AWAY", "Heartbeat"]
 
 _log = logging.getLogger("townhall.client")
-_AWAY = (Unreachable, Unavailable, PeerMisbehaved)
+AWAY = (Unreachable, Unavailable, PeerMisbehaved)
+"""What it means that no registry answers."""
 _REFUSED_PAUSE_S = 60.0
 """Before a session stream that was refused (a proxy, an older registry) is tried again; renewals go on without it."""
 
@@ -41,7 +42,12 @@ class Heartbeat:
         self._session: SessionStream | None = None
         self._renewed: asyncio.Future[SessionLine] | None = None
         self._wake = asyncio.Event()
-        self._forgotten = False
+        self._forgotten = not registrar.lease
+        """The registry does not know us: it has forgotten us, or we could not register at the start."""
+        self._registered = asyncio.Event()
+        """Set from the first registration on: before it there is no lease that a session could carry."""
+        if registrar.lease:
+            self._registered.set()
         self.draining = False
         """We drain ourselves, so the registry's word for it is no news."""
         self._standing: AlarmKind | None = None
@@ -82,12 +88,12 @@ class Heartbeat:
     async def _beat(self) -> None:
         clock = asyncio.get_running_loop().time
         backoff = Backoff(ceiling_ms=max(limits.CLIENT_BACKOFF_MIN_MS, int(self._interval_s * 1000)))
-        due = clock() + self._interval_s
+        due = clock() + (0.0 if self._forgotten else self._interval_s)
         while True:
             await self._sleep_until(due)
             try:
                 await self._once()
-            except _AWAY as error:
+            except AWAY as error:
                 self.counters.renewals_failed += 1
                 self._stand(AlarmKind.AWAY, f"the registry is away: {error}", error)
                 due = clock() + backoff.next_s()
@@ -143,6 +149,10 @@ class Heartbeat:
         self._forgotten = bool(superseded)
         if len(superseded) < len(self._registrar.services):
             self.counters.registrations += 1
+            if not self._registered.is_set():
+                self._registered.set()
+                self._clear()
+                return
             self._tell(AlarmKind.REGISTERED_AGAIN, "the registry had forgotten us and knows us again")
             if self._session is not None:
                 try:
@@ -160,12 +170,13 @@ class Heartbeat:
     async def _keep_session(self) -> None:
         ceiling_ms = min(limits.CLIENT_BACKOFF_MAX_MS, int(self._interval_s * 1000))
         backoff = Backoff(ceiling_ms=ceiling_ms)
+        await self._registered.wait()
         while True:
             pause_s = None
             try:
                 async with await self._registry.session(self._name, [self._registrar.lease]) as session:
                     await self._listen(session, backoff)
-            except _AWAY as error:
+            except AWAY as error:
                 _log.debug("the session stream ended: %s", error)
             except TownhallError as error:
                 _log.info("the session stream is refused, renewing by requests: %s", error)

@@ -28,7 +28,7 @@ from townhall.client.address import AddressChoice, doubt
 from townhall.client.alarms import Alarm, AlarmKind, Counters
 from townhall.client.api import DEFAULT_URL, Patch, Registry
 from townhall.client.definitions import Service, ServiceFields
-from townhall.client.heartbeat import Heartbeat
+from townhall.client.heartbeat import AWAY, Heartbeat
 from townhall.client.offering import Offering
 from townhall.client.records import Drain, Instance, Registered
 from townhall.client.registrar import Registrar
@@ -82,6 +82,8 @@ class ProviderOptions(ServiceFields, total=False):
     register_unready: bool
     """Register at once, as not to be called until ``health`` is good, instead of waiting for it: for servers that only
     listen when their start is over."""
+    start_without_registry: bool
+    """Start although no registry can be reached, and register as soon as one answers; default False, raise."""
     warm_up: float
     """Seconds in which callers raise our share from a tenth to the whole (slow start); default 0."""
     interfaces_port: int | None
@@ -193,7 +195,10 @@ class Provider:
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Register. Raises what the registry says, or ``Unreachable``; then nothing is left behind."""
+        """Register. Raises what the registry says, or ``Unreachable``; then nothing is left behind.
+
+        With ``start_without_registry`` a registry out of reach is no error but the alarm ``away``.
+        """
         if self._registry is not None:
             raise InvalidField("provider", "was started before", advice="make a new Provider")
         options = self._options
@@ -213,7 +218,11 @@ class Provider:
             if early:
                 services = tuple(replace(one, ready=False) for one in services)
             registrar = Registrar(registry, services, address=address, ttl_ms=ttl_ms)
-            await registrar.register()
+            try:
+                await registrar.register()
+            except AWAY:
+                if not options.get("start_without_registry"):
+                    raise
         except BaseException:
             if self._offering is not None:
                 await self._offering.close()

@@ -42,9 +42,12 @@ class Registrar:
 
     async def register(self) -> None:
         """Register all, or nothing: what was made is removed again when one is refused. Raises the refusal."""
+        self._uncertain = True
         try:
             await self._register(range(len(self.services)))
+            self._uncertain = False
         except TownhallError:
+            self.lease = ""
             if any(self.registered):
                 await self.deregister()
             raise

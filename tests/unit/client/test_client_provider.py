@@ -69,6 +69,45 @@ def test_a_start_that_fails_is_an_error() -> None:
     asyncio.run(main())
 
 
+def test_a_patient_start_registers_when_the_registry_is_there() -> None:
+    async def main() -> None:
+        async with FakeRegistry() as fake:
+            await fake.stop()
+            alarms: list[AlarmKind] = []
+            provider = Provider(
+                fake.url,
+                service="user",
+                port=1,
+                id=ID,
+                start_without_registry=True,
+                on_alarm=lambda alarm: alarms.append(alarm.kind),
+            )
+            async with provider:
+                assert provider.instances == ()
+                await until(lambda: provider.away)
+                await fake.start()
+                await until(lambda: provider.connected and not provider.away)
+                assert provider.instances[0].instance.id == ID
+                assert alarms == [AlarmKind.AWAY, AlarmKind.BACK]
+                assert provider.counters.registrations == 1
+            assert not fake.instances[KEY]
+            fake.faults.refuse = lambda asked: Refusal(401, "unauthenticated")
+            with pytest.raises(Unauthenticated):
+                await Provider(fake.url, service="user", port=1, start_without_registry=True).start()
+
+    asyncio.run(main())
+
+
+def test_a_patient_start_that_never_succeeds_can_be_stopped() -> None:
+    async def main() -> None:
+        url = f"http://127.0.0.1:{free_port()}"
+        async with Provider(url, service="user", port=1, drain_on_stop=True, start_without_registry=True) as provider:
+            await until(lambda: provider.away)
+        assert provider.stopping
+
+    asyncio.run(main())
+
+
 def test_what_must_be_given() -> None:
     for options in ({}, {"service": "a", "services": [Service(name="b")]}):
         with pytest.raises(InvalidField):
