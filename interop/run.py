@@ -33,7 +33,7 @@ class Suite(NamedTuple):
     package: str
     """Debian package that has it."""
     command: list[str]
-    """Run in ``interop/<protocol>``, with TOWNHALL_URL, TOWNHALL_CONSUL_URL and TOWNHALL_ETCD_URL in the environment."""
+    """Run in ``interop/<protocol>``, with TOWNHALL_URL and those of Consul, etcd and DNS in the environment."""
     protocol: str = "native"
     carried: bool = True
     """What it needs can be had everywhere; CI fails when it is skipped."""
@@ -59,6 +59,7 @@ SUITES = [
     Suite("java", "java", "default-jdk-headless", ["java", "Client.java"]),
     Suite("py-consul", "python3", "python3", [sys.executable, "py_consul.py"], "consul"),
     Suite("python-consul", "python3", "python3", [sys.executable, "python_consul.py"], "consul"),
+    Suite("dnspython", "python3", "python3", [sys.executable, "dnspython.py"], "consul"),
     Suite("node", "npm", "npm", ["node", "client.mjs"], "consul", fetch=("npm", "ci", "--no-audit", "--no-fund")),
     Suite("go", "go", "golang-go", ["go", "run", "."], "consul", fetch=MODULE, environment=GO),
     Suite("java", "mvn", "maven", JAVA, "consul", fetch=MAVEN),
@@ -87,9 +88,8 @@ SUITES = [
 def serve() -> tuple[subprocess.Popen[str], dict[str, str]]:
     """A Townhall that keeps nothing, on a free port of the loopback."""
     words = [str(Path(sys.executable).with_name("townhall")), "up", "--dev", "--native", "0", "--consul", "0"]
-    words += ["--etcd", "0", "--layouts-etcd-export", "all/"]
-    environment = {**os.environ, "TOWNHALL_DNS": "off"}
-    process = subprocess.Popen([*words, "--ready-json"], stdout=subprocess.PIPE, text=True, env=environment)
+    words += ["--etcd", "0", "--dns", "0", "--layouts-etcd-export", "all/"]
+    process = subprocess.Popen([*words, "--ready-json"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())
     return process, {name: f"http://{address}" for name, address in ready["listen"].items()}
@@ -110,6 +110,7 @@ def run(suite: Suite, urls: dict[str, str]) -> tuple[int, int, str]:
         "TOWNHALL_URL": urls["native"],
         "TOWNHALL_CONSUL_URL": urls["consul"],
         "TOWNHALL_ETCD_URL": urls["etcd"],
+        "TOWNHALL_DNS_URL": urls["dns"],
         "GOFLAGS": "-mod=mod",
         "GO111MODULE": "off",
         **suite.environment,

@@ -8,11 +8,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import grpc
 import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from test_consul import ask, passing
 
 from townhall_process import TownhallProcess, running, until
@@ -195,6 +198,32 @@ def test_a_grpc_check_of_what_speaks_no_grpc_is_critical(town, serve):
     # It is critical from the start; the first look says why.
     until(lambda: check_of(town, "grpc")["Output"], what="the reason is told")
     assert check_of(town, "grpc")["Status"] == "critical"
+
+
+def test_a_grpc_check_of_grpc_s_own_server(town):
+    """grpcio's server with grpcio-health-checking: the status of the server, of one service, of one it does not know."""
+    servicer = health.HealthServicer()
+    server = grpc.server(ThreadPoolExecutor(2))
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        for name, status in (("", "SERVING"), ("shop.Cart", "SERVING")):
+            servicer.set(name, health_pb2.HealthCheckResponse.ServingStatus.Value(status))
+        for name, target in (("all", ""), ("cart", "/shop.Cart"), ("none", "/shop.None")):
+            register(town, f"grpcio-{name}", port, GRPC=f"127.0.0.1:{port}{target}")
+        assert "success" in becomes(town, "grpcio-all", "passing")["Output"]
+        becomes(town, "grpcio-cart", "passing")
+        until(lambda: check_of(town, "grpcio-none")["Output"], what="the reason is told")
+        assert check_of(town, "grpcio-none")["Status"] == "critical"
+        servicer.set("shop.Cart", health_pb2.HealthCheckResponse.NOT_SERVING)
+        assert "NOT_SERVING" in becomes(town, "grpcio-cart", "critical")["Output"]
+        servicer.set("shop.Cart", health_pb2.HealthCheckResponse.SERVING)
+        becomes(town, "grpcio-cart", "passing")
+        becomes(town, "grpcio-all", "passing")
+    finally:
+        server.stop(None).wait(30)
+    becomes(town, "grpcio-all", "critical")
 
 
 def test_scripts_run_only_when_they_are_enabled(town, start, tmp_path):
