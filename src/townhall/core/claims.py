@@ -36,9 +36,11 @@ class _SpaceClaims:
     def meets(self, wanted: KeyRange, *, shared: bool) -> bool:
         if not wanted.end:
             key = wanted.start
-            if key in self.taken_keys or _any_holds(self.taken_ranges, key):
+            if key in self.taken_keys or (self.taken_ranges and _any_holds(self.taken_ranges, key)):
                 return True
-            return not shared and (key in self.used_keys or _any_holds(self.used_ranges, key))
+            if shared:
+                return False
+            return key in self.used_keys or (bool(self.used_ranges) and _any_holds(self.used_ranges, key))
         if _any_within(self.taken_keys, wanted) or _any_overlaps(self.taken_ranges, wanted):
             return True
         return not shared and (_any_within(self.used_keys, wanted) or _any_overlaps(self.used_ranges, wanted))
@@ -94,8 +96,10 @@ class Claims:
             self._closed = True
             self._count = 1
             return True
-        if self._count and any(map(self._meets, footprint)):
-            return False
+        if self._count:
+            for claim in footprint:
+                if self._meets(claim):
+                    return False
         for claim in footprint:
             self._add(claim)
         self._count += 1

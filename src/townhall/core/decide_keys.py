@@ -44,17 +44,21 @@ _CLAIMS_COUNT_MAX = 64
 def transact(state: State, command: commands.Transact, context: Context) -> Decision:
     """Work a transaction out; its writes are one fact. Result: ``TransactResult``, unsettled when it writes."""
     transaction = command.transaction
-    check(transaction)
+    put = only_put(transaction)
+    check(transaction if put is None else put)
     guard = state.guards.get(command.space)
     if guard is not None and Alarm.NO_SPACE in guard.alarms and puts(transaction):
         raise _full(command.space, context)
     space = state.spaces.get(command.space)
     if space is None:
         space = _new_space(state, command.space)
-    writes, result, growth = evaluate(Ground(state, space, context.now_ms), transaction)
+    writes, result, growth = evaluate(Ground(state, space, context.now_ms), transaction if put is None else put)
     if not writes:
         return Decision((), result)
-    if state.ties is not None:
+    ties = state.ties
+    if ties is not None and (
+        space.name in ties.exports_in or state.instance_count >= context.rules.instances_count_max
+    ):
         guard_writes(state, space, writes, context)
     if growth > 0 and space.live_size + growth > context.rules.space_size_max:
         full = _full(space.name, context)
@@ -83,14 +87,16 @@ def transact_footprint(state: State, command: commands.Transact) -> Footprint:
     put = only_put(transaction)
     if put is not None and not put.lease and not put.session and name in state.spaces:
         return frozenset((KeyRange(name, put.key),))
-    claims: set[Hashable] = set()
-    written = False
+    touched: dict[tuple[bytes, bytes], bool] = {}
     for start, end, write in spans(transaction):
-        span = KeyRange(name, start, end)
-        claims.add(span if write else Shared(span))
-        written = written or write
-    if not written:
+        touched[start, end] = write or touched.get((start, end), False)
+    if True not in touched.values():
         return frozenset()
+    claims: set[Hashable] = set()
+    for (start, end), write in touched.items():
+        span = KeyRange(name, start, end)
+        # What is written meets all that would meet it if it were only read.
+        claims.add(span if write else Shared(span))
     _rely(transaction, claims)
     if name not in state.spaces:
         claims.add(("space", name))

@@ -70,15 +70,16 @@ def evolve(state: State, commit: facts.Commit, changes: Changes | None = None) -
 
     Raises Damaged only for a fact of a type that this version does not know, before anything was changed.
     """
-    for fact in commit.facts:
+    facts, position = commit.facts, commit.position
+    for fact in facts:
         if type(fact) not in _TABLE:
-            raise Damaged(f"unknown fact {type(fact).__name__}", position=commit.position)
-    state.begin(commit.position, commit.time_ms, commit.node)
+            raise Damaged(f"unknown fact {type(fact).__name__}", position=position)
+    state.begin(position, commit.time_ms, commit.node)
     if changes is None:
-        changes = Changes(commit.position)
+        changes = Changes(position)
     else:
-        changes.position = commit.position
-    for fact in commit.facts:
+        changes.position = position
+    for fact in facts:
         _TABLE[type(fact)](state, fact, changes)
     if state.touched:
         evolve_ties.project(state, changes)

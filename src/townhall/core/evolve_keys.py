@@ -34,18 +34,21 @@ def keys_written(state: State, fact: facts.KeysWritten, changes: Changes) -> Non
 
 def write(state: State, space: Keyspace, writes: Sequence[KeyPut | KeyDeleted], changes: Changes) -> None:
     """Apply, and keep the leases' lists of keys and the instances that are keys in step."""
-    name, touched = space.name, changes.keys
+    name, touched, ties = space.name, changes.keys, state.ties
+    prefixes = ties.prefixes.get(name, ()) if ties is not None else ()
+    tied = False
     events = space.apply(writes)
     for event in events:
         key, before, after = event.key, event.before, event.after
         touched.append((name, key))
+        tied = tied or key.startswith(prefixes)
         was = before.lease if before is not None else 0
         now = after.lease if after is not None else 0
         if was != now:
             _move(state, (name, key), was=was, now=now)
     revision = space.revision
     changes.firsts.setdefault(name, revision)
-    if state.ties is not None:
+    if tied:
         from townhall.core.evolve_imports import keys_changed  # noqa: PLC0415 - it needs the catalogue, which needs this
 
         keys_changed(state, name, events, changes)

@@ -69,19 +69,17 @@ class History:
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def note(self, event: KeyEvent) -> None:
-        """Enter an event under its key. ``close`` then enters the revision as a whole."""
+    def note(self, event: KeyEvent, before_size: int) -> None:
+        """Enter an event under its key; ``before_size`` is ``size_of`` its value before, or 0. ``close`` then enters
+        the revision as a whole.
+        """
         before = event.before
-        key = event.key
-        events = self._lists.get(key)
+        events = self._lists.get(event.key)
         if events is not None:
             events.append(event)
-            self.size += EVENT_OVERHEAD_SIZE if before is None else EVENT_OVERHEAD_SIZE + size_of(before)
-        elif before is None:
-            self.size += EVENT_OVERHEAD_SIZE
-        else:
+        elif before is not None:
             self._begin_list(event, before)
-            self.size += EVENT_OVERHEAD_SIZE + size_of(before)
+        self.size += EVENT_OVERHEAD_SIZE + before_size
 
     def close(self, entry: Entry) -> None:
         """The revision after the last one consists of this; its events have been noted."""

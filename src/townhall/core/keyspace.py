@@ -121,17 +121,19 @@ class Keyspace:
         events: list[KeyEvent] = []
         for key in keys:
             before = self._live.pop(key)
-            self.live_size -= size_of(before)
+            freed = size_of(before)
+            self.live_size -= freed
             if before.session:
                 self._unlock(before)
             event = KeyEvent(revision, before.key, None, before)
-            self._history.note(event)
+            self._history.note(event, freed)
             events.append(event)
         return events
 
     def _put(self, write: KeyPut, revision: int) -> KeyEvent:
         key = write.key
         before = self._live.get(key)
+        freed = 0
         if before is None:
             created, version = revision, 1
             self._order.add(key)
@@ -139,7 +141,7 @@ class Keyspace:
                 self._dead.remove(key)
         else:
             key, created, version = before.key, before.create_revision, before.version + 1
-            self.live_size -= size_of(before)
+            freed = size_of(before)
         after = KeyValue(
             key,
             write.value,
@@ -153,13 +155,13 @@ class Keyspace:
             write.extra,
         )
         self._live[key] = after
-        self.live_size += size_of(after)
+        self.live_size += size_of(after) - freed
         if before is not None and before.session and before.session != after.session:
             self._unlock(before)
         if after.session:
             self._locks.setdefault(after.session, set()).add(key)
         event = KeyEvent(revision, key, after, before)
-        self._history.note(event)
+        self._history.note(event, freed)
         return event
 
     def _unlock(self, kv: KeyValue) -> None:
@@ -187,6 +189,8 @@ class Keyspace:
         history = self._history
         if history.first < self.compacted:
             self._purge(limits.KEY_PURGE_STEP_COUNT)
+        if history.size <= limits.KEY_HISTORY_SIZE_MAX:
+            return
         for _ in range(limits.KEY_PURGE_COUNT_MAX):
             if history.size <= limits.KEY_HISTORY_SIZE_MAX or len(history) <= 1:
                 break
@@ -346,7 +350,7 @@ class Keyspace:
         event = KeyEvent(revision, key, after, self._live.pop(key, None))
         if after is not None:
             self._live[key] = after
-        self._history.note(event)
+        self._history.note(event, 0 if event.before is None else size_of(event.before))
         earlier.append(event)
         return earlier
 

@@ -468,6 +468,10 @@ class Reader:
 
     # --- access ------------------------------------------------------------------------------------------------------
 
+    def is_guarded(self, space: str) -> bool:
+        """Whether users of a key space must say who they are: ``guard(space).enabled`` without detours."""
+        return space in self.state.guarded
+
     def guard(self, space: str) -> GuardReader:
         """The users, roles and alarms of a key space; what it answers is of now."""
         return GuardReader(self, space)

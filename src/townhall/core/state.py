@@ -292,7 +292,8 @@ class State:
             self.history = f"{time_ms:x}-{node}"
         self.time_ms = max(self.time_ms, time_ms)
         # Wall milliseconds × 65536 + counter, never backwards; commits of one millisecond differ in the counter.
-        self.stamp = max(self.stamp + 1, time_ms << 16)
+        stamp, wall = self.stamp + 1, time_ms << 16
+        self.stamp = stamp if stamp > wall else wall
         self.stamp_node = node
 
     def tie(self, ties: Ties) -> None:

@@ -25,8 +25,10 @@ def with_ties(state: State, ties: Ties, claims: Footprint) -> Footprint:
     if claims == EVERYTHING:
         return EVERYTHING
     names: dict[Name, None] = {}
-    alone = not any(_is_instance(claim) for claim in claims)
+    alone = not any(map(_is_instance, claims))
     for claim in claims:
+        if type(claim) is KeyRange and not claim.end and not claim.start.startswith(ties.prefixes.get(claim.space, ())):
+            continue  # Nearly always: a key that is no instance.
         for name in _instances(state, ties, claim, alone=alone):
             names[name] = None
             if len(names) > _CLAIMS_COUNT_MAX:

@@ -27,7 +27,7 @@ Name = tuple[ServiceKey, str]
 class Ties:
     """A set of ties, found by space, by group and by name. Their prefixes do not overlap."""
 
-    __slots__ = ("all", "exports", "exports_in", "heads", "imports")
+    __slots__ = ("all", "exports", "exports_in", "heads", "imports", "prefixes")
 
     def __init__(self, ties: Sequence[Tie]) -> None:
         self.all = tuple(ties)
@@ -43,12 +43,16 @@ class Ties:
             else:
                 self.exports_in.setdefault(tie.space, []).append(tie)
                 self.exports.setdefault((tie.namespace, tie.group), []).append(tie)
+        self.prefixes = {space: tuple(tie.prefix for tie in found) for space, found in self.imports.items()}
+        """By space: what keys that are instances begin with. Most keys are none, which is told in one look."""
         self.heads = tuple(f"{space}:" for space in self.imports)
         """What the ids of imported instances begin with."""
 
     def import_of(self, space: str, key: bytes) -> Tie | None:
         """The tie that makes a key an instance, if its value can be read."""
-        return next((tie for tie in self.imports.get(space, ()) if key.startswith(tie.prefix)), None)
+        if not key.startswith(self.prefixes.get(space, ())):
+            return None
+        return next(tie for tie in self.imports[space] if key.startswith(tie.prefix))
 
     def made_by(self, space: str, key: bytes) -> Name | None:
         """The instance that a key makes, if its value can be read."""

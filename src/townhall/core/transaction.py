@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,7 +27,6 @@ from townhall.core.facts import KeyDeleted, KeyPut
 from townhall.core.history import KEY_OVERHEAD_SIZE
 from townhall.core.keyspace import Keyspace, within
 from townhall.core.state import Lease, State
-from townhall.core.transaction_rules import only_put
 from townhall.model import limits
 from townhall.model.errors import Compacted, Conflict, InvalidField, LeaseNotFound, NotFound, OverLimit
 from townhall.model.keys import Compare, CompareTarget, Delete, Get, KeyValue, Operation, Put, Relation, Transaction
@@ -44,6 +44,18 @@ _RELATIONS: Mapping[Relation, Callable[[Any, Any], bool]] = {
     Relation.LESS: operator.lt,
     Relation.NOT_EQUAL: operator.ne,
 }
+
+
+_FOUND: Mapping[CompareTarget, Callable[[KeyValue], int | bytes]] = {
+    CompareTarget.VERSION: attrgetter("version"),
+    CompareTarget.CREATE: attrgetter("create_revision"),
+    CompareTarget.MOD: attrgetter("mod_revision"),
+    CompareTarget.LEASE: attrgetter("lease"),
+    CompareTarget.VALUE: attrgetter("value"),
+    CompareTarget.SESSION: lambda kv: kv.session.encode(),
+}
+_ABSENT = KeyValue(b"", b"", 0, 0, 0)
+"""How a key compares that is not there."""
 
 
 class Ground(NamedTuple):
@@ -126,12 +138,19 @@ class _Branch(NamedTuple):
 
 
 def _choose(space: Keyspace, transaction: Transaction) -> _Branch:
-    succeeded = all(_holds(space, compare) for compare in transaction.compares)
+    succeeded = True
+    for compare in transaction.compares:
+        if not _holds(space, compare):
+            succeeded = False
+            break
     taken: Sequence[Operation] = transaction.success if succeeded else transaction.failure
     return _Branch(succeeded, [_choose(space, op) if isinstance(op, Transaction) else op for op in taken])
 
 
 def _holds(space: Keyspace, compare: Compare) -> bool:
+    if not compare.end:
+        kv = space.get(compare.key)
+        return (kv is not None or compare.target is not CompareTarget.VALUE) and _compares(kv, compare)
     kvs, _ = space.range(compare.key, compare.end)
     if not kvs:
         return compare.target is not CompareTarget.VALUE and _compares(None, compare)
@@ -139,42 +158,35 @@ def _holds(space: Keyspace, compare: Compare) -> bool:
 
 
 def _compares(kv: KeyValue | None, compare: Compare) -> bool:
-    found: int | bytes
-    match compare.target:
-        case CompareTarget.VERSION:
-            found = kv.version if kv else 0
-        case CompareTarget.CREATE:
-            found = kv.create_revision if kv else 0
-        case CompareTarget.MOD:
-            found = kv.mod_revision if kv else 0
-        case CompareTarget.LEASE:
-            found = kv.lease if kv else 0
-        case CompareTarget.VALUE:
-            found = kv.value if kv else b""
-        case CompareTarget.SESSION:
-            found = kv.session.encode() if kv else b""
-    return _RELATIONS[compare.relation](found, compare.value)
+    return _RELATIONS[compare.relation](_FOUND[compare.target](kv or _ABSENT), compare.value)
 
 
 # --- operations ----------------------------------------------------------------------------------------------------
 
 
-def evaluate(ground: Ground, transaction: Transaction) -> Evaluated:
-    """Work a transaction out. It has been checked (``transaction_rules.check``).
+def evaluate(ground: Ground, transaction: Transaction | Put) -> Evaluated:
+    """Work a transaction out, or the put that is all of it. It has been checked (``transaction_rules.check``).
 
     Raises Compacted or InvalidField (a read's revision), NotFound (a kept value or lease of an absent key, an
     unknown session), LeaseNotFound, Conflict (a lock that another holds), OverLimit (too much on one lease).
     """
     space = ground.space
-    put = only_put(transaction)
-    if put is not None:
+    if isinstance(transaction, Put):
+        put = transaction
         if put.lease:  # etcd looks at the lease before the key, but at the key first within a transaction.
             _known_lease(ground.state, put.lease)
         before = space.get(put.key)
         write = _resolve(ground, put, before)
         return Evaluated((write,), Unnumbered(space.name, True, (before,), False), _growth(write, before))
-    run = _Run(ground)
     branch = _choose(space, transaction)
+    if len(branch.operations) == 1 and type(branch.operations[0]) is Put:
+        # Nothing comes after it that could see what it writes.
+        put = branch.operations[0]
+        before = space.get(put.key)
+        write = _resolve(ground, put, before)
+        result = Unnumbered(space.name, branch.succeeded, (before,), False)
+        return Evaluated((write,), result, _growth(write, before))
+    run = _Run(ground)
     responses = run.operate(branch.operations)
     if run.writes:
         result = Unnumbered(space.name, branch.succeeded, responses, run.deep)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from townhall.core.keyspace import within
 from townhall.model import limits
@@ -16,26 +15,22 @@ _FLAGS_MAX = (1 << 64) - 1
 _TEXTUAL = (CompareTarget.VALUE, CompareTarget.SESSION)
 
 
-class Span(NamedTuple):
-    """Keys that a transaction may touch: one (``end`` is b"") or a range."""
-
-    start: bytes
-    end: bytes
-    write: bool
+Span = tuple[bytes, bytes, bool]
+"""Keys that a transaction may touch: the first, the one behind the last (b"": only the first), whether it may write."""
 
 
-def spans(transaction: Transaction) -> Iterator[Span]:
+def spans(transaction: Transaction) -> list[Span]:
     """All that the transaction compares, reads and writes, in whichever branch."""
-    for compare in transaction.compares:
-        yield Span(compare.key, compare.end, False)
+    found = [(compare.key, compare.end, False) for compare in transaction.compares]
     for operations in (transaction.success, transaction.failure):
         for op in operations:
             if isinstance(op, Put):
-                yield Span(op.key, b"", True)
+                found.append((op.key, b"", True))
             elif isinstance(op, Transaction):
-                yield from spans(op)
+                found += spans(op)
             else:
-                yield Span(op.key, op.end, isinstance(op, Delete))
+                found.append((op.key, op.end, type(op) is Delete))
+    return found
 
 
 def only_put(transaction: Transaction) -> Put | None:
@@ -55,19 +50,19 @@ def puts(transaction: Transaction) -> bool:
     return False
 
 
-def check(transaction: Transaction) -> None:
-    """Raise Misuse (InvalidField, TooLarge) unless the transaction is well formed.
+def check(transaction: Transaction | Put) -> None:
+    """Raise Misuse (InvalidField, TooLarge) unless the transaction, or the put that is all of it, is well formed.
 
     Compares, success and failure may each have ``TXN_OPERATIONS_MAX`` members; what one level uses of that is not
     left for the levels below it (as in etcd).
     """
-    put = only_put(transaction)
-    if put is not None:
-        _check_put(put)
+    if isinstance(transaction, Put):
+        _check_put(transaction)
         return
     _check_level(transaction, limits.TXN_OPERATIONS_MAX, 1)
-    _fates(transaction.success)
-    _fates(transaction.failure)
+    for operations in (transaction.success, transaction.failure):
+        if len(operations) > 1 or any(type(op) is Transaction for op in operations):
+            _fates(operations)
 
 
 def _check_level(transaction: Transaction, count_max: int, depth: int) -> None:

@@ -325,10 +325,14 @@ class Writer:
 
     def _answer(self, done: Done, result: Outcome | TownhallError) -> None:
         try:
-            if isinstance(result, Outcome):
-                for each in result.result if isinstance(result.result, tuple) else (result.result,):
-                    if isinstance(each, Registration):
-                        self._heard(each)
+            if type(result) is Outcome:
+                found = result.result
+                if type(found) is Registration:
+                    self._heard(found)
+                elif type(found) is tuple:
+                    for each in found:
+                        if isinstance(each, Registration):
+                            self._heard(each)
             done(result)
         except Exception:
             # A closed connection, or a face that cannot render: that is its caller's loss and nobody else's.

@@ -32,7 +32,7 @@ class CallRun(Timed):
     """The answer comes soon by itself, so a server that shuts down waits for it."""
 
     def __init__(self, driver: CallDriver, peer: Http2Peer, exchange: Exchange, plan: CallPlan, call: Call) -> None:
-        super().__init__()
+        self.due = self.slot = 0
         self.driver = driver
         self.peer = peer
         self.exchange = exchange

@@ -63,12 +63,17 @@ class SubmitCall(CallRun):
         self.exchange.owner = None
         if self.slot:
             self.driver.wheel.forget(self)
-        verb = self.driver.guard(self.call, self._attempt, submit.render, results)
-        self.driver.carry_out(self.peer, self.exchange, self.plan, self.call, verb)
-
-    def _attempt(self, render: Render, results: Sequence[Outcome | TownhallError]) -> Verb:
-        # Who asked was settled before the commands were accepted; their outcome is told even if the token expired since.
-        return render(self.driver.hub.reader(self.call.actor), results)
+        driver, verb = self.driver, None
+        try:
+            # Who asked was settled before the commands were accepted; what became of them is told even if the token
+            # expired since.
+            verb = submit.render(driver.hub.reader(self.call.actor), results)
+        except Exception as error:
+            verb = driver.refusal(error, self.call)
+        if type(verb) is Reply:
+            driver.respond(self.peer, self.exchange, self.plan, verb)
+        else:
+            driver.carry_out(self.peer, self.exchange, self.plan, self.call, verb)
 
     def lost(self) -> None:
         self._lost = True

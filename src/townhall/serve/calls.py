@@ -101,6 +101,7 @@ class CallDriver:
         if not isinstance(plan, CallPlan):
             try:
                 plan = head.plan = self.plans.plan(head)
+                head.whole = plan.usual and not head.fault and head.length < 0
             except Exception as error:
                 self.refuse(peer, exchange, self.refusal(error, None))
                 return None
@@ -135,6 +136,8 @@ class CallDriver:
         """Do what a handler or a render returned."""
         if isinstance(verb, Reply):
             self.respond(peer, exchange, plan, verb)
+        elif type(verb) is Submit and plan.usual:
+            SubmitCall(self, peer, exchange, plan, call).start(verb)
         elif plan.kind == Kind.DUPLEX and not isinstance(verb, Stream | Duplex):
             error = TypeError(f"{plan.path} takes many messages, and its handler returned {type(verb).__name__}")
             self.refuse(peer, exchange, self.refusal(error, call))

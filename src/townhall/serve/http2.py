@@ -181,6 +181,16 @@ class Http2Peer(Timed, asyncio.Protocol):
         else:
             stream.owner = plan
 
+    def whole(self, stream: Stream, head: Head, data: bytes) -> None:
+        """See ``wire.http2``."""
+        plan = head.plan
+        assert type(plan) is CallPlan
+        if data[:1] == b"\0" and len(data) - 5 == int.from_bytes(data[1:5], "big") <= plan.size_max:
+            self.driver.execute(self, stream, plan, data[5:])
+        else:
+            stream.owner = plan
+            self.data(stream, data, True)
+
     def data(self, stream: Stream, data: bytes, ended: bool) -> None:
         """See ``wire.http2``."""
         owner = stream.owner

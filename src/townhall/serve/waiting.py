@@ -7,8 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from townhall.core import Command, Outcome
-from townhall.core.queries import Reader
-from townhall.face import Park, Reply, Request, Submit, Verb
+from townhall.face import Park, Reply, Request, Submit
 from townhall.model.access import Actor
 from townhall.model.errors import TownhallError
 from townhall.serve.run import Run
@@ -89,16 +88,14 @@ class SubmitRun(Run):
                 give_up(self.driver, self.request, submit.abandoned, results)
             return
         self.peer.run = None
-        verb = self.driver.guard(self.request, self._attempt, submit.render, results)
-        self.driver.carry_out(self.peer, self.plan, self.request, verb)
-
-    def _attempt(
-        self,
-        render: Callable[[Reader, Sequence[Outcome | TownhallError]], Verb],
-        results: Sequence[Outcome | TownhallError],
-    ) -> Verb:
-        # Who asked was settled before the commands were accepted; their outcome is told even if the token expired since.
-        return render(self.driver.hub.reader(self.request.actor), results)
+        driver, request = self.driver, self.request
+        try:
+            # Who asked was settled before the commands were accepted; what became of them is told even if the token
+            # expired since.
+            verb = submit.render(driver.hub.reader(request.actor), results)
+        except Exception as error:
+            verb = driver.refusal(error, request)
+        driver.carry_out(self.peer, self.plan, request, verb)
 
 
 class ParkRun(Run):

@@ -41,6 +41,8 @@ def varint(value: int) -> bytes:
         return _ONE_BYTE[value]
     if 0 <= value < 0x4000:
         return _TWO_BYTES[value]
+    if 0 <= value < 0x200000:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14))
     value &= _BITS64
     parts = bytearray()
     while value >= 0x80:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import pytest
 from core_keys_world import SPACE, KeysWorld
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from townhall.core import EVERYTHING, KeyRange, Rules, Shared, commands
 from townhall.core.claims import Claims
@@ -16,6 +20,7 @@ from townhall.core.decide_keys import (
 )  # fmt: skip
 from townhall.core.footprint import footprint
 from townhall.core.history import KEY_OVERHEAD_SIZE
+from townhall.core.transaction_rules import spans
 from townhall.model import limits
 from townhall.model.errors import AlreadyExists, Compacted, InvalidField, NotFound, OverLimit
 from townhall.model.keys import Compare, CompareTarget, Delete, Get, Operation, Put, Relation, Transaction
@@ -73,6 +78,42 @@ def test_what_may_be_decided_side_by_side(
     claims = Claims()
     assert claims.admit(footprint(first, world.state))
     assert claims.admit(footprint(second, world.state)) is together
+
+
+_KEYS = st.sampled_from([b"a", b"b", b"c"])
+_ENDS = st.sampled_from([b"", b"", b"c", b"\0"])
+_OPERATIONS = st.one_of(
+    st.builds(Put, _KEYS, st.just(b"")), st.builds(Get, _KEYS, _ENDS), st.builds(Delete, _KEYS, _ENDS)
+)
+_TRANSACTIONS = st.builds(
+    Transaction,
+    st.lists(
+        st.builds(Compare, _KEYS, st.just(CompareTarget.MOD), st.just(Relation.EQUAL), st.just(0), _ENDS), max_size=2
+    ).map(tuple),
+    st.lists(_OPERATIONS, max_size=3).map(tuple),
+    st.lists(_OPERATIONS, max_size=2).map(tuple),
+)
+
+
+def _all_claims(transaction: Transaction) -> frozenset[Hashable]:
+    """A claim for each compare and operation."""
+    found = [(KeyRange(SPACE, start, end), write) for start, end, write in spans(transaction)]
+    if not any(write for _, write in found):
+        return frozenset()
+    return frozenset(span if write else Shared(span) for span, write in found)
+
+
+@given(st.lists(_TRANSACTIONS, min_size=2, max_size=4))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_key_that_is_read_and_written_needs_no_more_than_one_claim(transactions: list[Transaction]) -> None:
+    world = KeysWorld()
+    world.put(b"there")
+    plain, short = Claims(), Claims()
+    for transaction in transactions:
+        command = commands.Transact(space=SPACE, transaction=transaction)
+        claims = transact_footprint(world.state, command)
+        assert claims <= _all_claims(transaction)
+        assert short.admit(claims) == plain.admit(_all_claims(transaction))
 
 
 def test_a_put_that_makes_a_space_claims_it(world: KeysWorld) -> None:

@@ -20,7 +20,7 @@ def written() -> History:
         KeyEvent(3, b"k", SECOND, FIRST),
         KeyEvent(4, b"k", None, SECOND),
     ):
-        history.note(event)
+        history.note(event, size_of(event.before) if event.before else 0)
         history.close(event)
     return history
 
@@ -37,7 +37,7 @@ def test_a_key_is_found_as_it_was() -> None:
 def test_a_key_that_was_written_once_has_no_list() -> None:
     history = History(first=2)
     event = KeyEvent(2, b"k", FIRST, None)
-    history.note(event)
+    history.note(event, 0)
     history.close(event)
     assert b"k" not in history
     assert history.at(b"k", 1, FIRST) is None

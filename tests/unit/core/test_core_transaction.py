@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from core_keys_world import KeysWorld
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from townhall.core.commands import RangeResult, TransactResult
 from townhall.core.transaction import Ground, Unnumbered, evaluate, guard_revision
 from townhall.model import limits
-from townhall.model.errors import Compacted, Conflict, InvalidField, LeaseNotFound, NotFound, OverLimit
+from townhall.model.errors import Compacted, Conflict, InvalidField, LeaseNotFound, NotFound, OverLimit, TownhallError
 from townhall.model.keys import Compare, CompareTarget, Delete, Get, KeyValue, Operation, Put, Relation, Transaction
 
 VERSION, CREATE, MOD, VALUE, LEASE, SESSION = CompareTarget
@@ -64,6 +66,44 @@ def test_a_compare_of_a_range_must_hold_for_all_its_keys(world: KeysWorld) -> No
     assert world.holds(b"a", CREATE, EQUAL, 2, b"\0")
     assert world.holds(b"x", CREATE, EQUAL, 0, b"z")
     assert not world.holds(b"x", CREATE, GREATER, 0, b"z")
+
+
+@given(st.sampled_from([b"k", b"none"]), st.sampled_from(CompareTarget), st.sampled_from(Relation), st.integers(0, 4))
+def test_a_key_compares_like_the_range_of_it_alone(
+    key: bytes, target: CompareTarget, relation: Relation, number: int
+) -> None:
+    world = KeysWorld()
+    world.put(b"k", b"2", lease=world.grant())
+    world.put(b"k", b"2")
+    value: int | bytes = b"%d" % number if target in (VALUE, SESSION) else number
+    assert world.holds(key, target, relation, value) == world.holds(key, target, relation, value, key + b"\0")
+
+
+_KEYS = st.sampled_from([b"a", b"b"])
+_PUTS = st.builds(Put, _KEYS, st.sampled_from([b"1", b"2"]), st.sampled_from([0, 0, 7]), ignore_lease=st.booleans())
+_COMPARES = st.lists(
+    st.builds(Compare, _KEYS, st.just(VERSION), st.sampled_from(Relation), st.integers(0, 1)), max_size=2
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_COMPARES, _PUTS, _PUTS, st.booleans())
+def test_a_branch_of_one_put_is_as_with_a_read_behind_it(
+    compares: list[Compare], success: Put, failure: Put, there: bool
+) -> None:
+    world = KeysWorld()
+    world.put(b"a" if there else b"z")
+    ground = Ground(world.state, world.space, 0)
+
+    def outcome(*after: Operation) -> object:
+        try:
+            found = evaluate(ground, Transaction(tuple(compares), (success, *after), (failure, *after)))
+        except TownhallError as error:
+            return type(error), str(error)
+        assert isinstance(found.result, Unnumbered)
+        return list(found.writes), found.growth, found.result.succeeded, found.result.responses[0]
+
+    assert outcome() == outcome(Get(b"none"))
 
 
 def test_all_compares_must_hold_and_choose_the_branch(world: KeysWorld) -> None:

@@ -21,8 +21,9 @@ def test_spans_are_all_that_any_branch_touches() -> None:
         (Compare(b"c", CompareTarget.MOD, Relation.EQUAL, 0, b"d"),), (Get(b"g", b"h"),), (Put(b"p", b""),)
     )
     outer = Transaction((KEY,), (inner,), (Delete(b"x", b"y"),))
-    assert list(spans(outer)) == [
-        Span(b"k", b"", False), Span(b"c", b"d", False), Span(b"g", b"h", False), Span(b"p", b"", True), Span(b"x", b"y", True),
+    found: list[Span] = spans(outer)
+    assert found == [
+        (b"k", b"", False), (b"c", b"d", False), (b"g", b"h", False), (b"p", b"", True), (b"x", b"y", True),
     ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from townhall.face import Duplex, EndOfStream, Follow, Park, Pulled, Reply, Requ
 from townhall.face.etcd.answers import answer
 from townhall.face.etcd.gateway import Gateway
 from townhall.face.etcd.gateway_json import STATUSES, Memo, Rendering, error_body, message_of
-from townhall.face.etcd.gateway_quick import header_json, quick
+from townhall.face.etcd.gateway_quick import Headers, header_json, quick
 from townhall.face.etcd.gateway_streams import Objects, lines
 from townhall.face.etcd.gateway_table import PREFIXES, ROWS
 from townhall.face.etcd.member import SPACE
@@ -441,6 +441,34 @@ def test_the_usual_form_takes_the_quick_way():
 def test_headers_by_hand(header):
     assert json.loads(header_json(encode(header)) or b"") == json.loads(protobuf_json.encode(header))
     assert header_json(encode(header) + b"\x28\x01") is None
+
+
+@given(
+    st.lists(
+        st.builds(
+            kv.ResponseHeader,
+            *[st.sampled_from([0, 1, 2**63 - 1])] * 2,
+            st.integers(0, 2**63 - 1),
+            st.sampled_from([0, 2]),
+        ),
+        max_size=12,
+    )
+)
+def test_headers_that_are_kept_say_the_same(found):
+    headers = Headers()
+    for header in found:
+        data = encode(header)
+        assert headers.json(data) == header_json(data)
+        assert headers.json(data) == header_json(data)
+        assert headers.json(data + b"\x28\x01") is None
+
+
+def test_the_answer_to_a_write_is_not_remembered():
+    rendering = Rendering()
+    for revision in range(3):
+        found = kv.PutResponse(kv.ResponseHeader(1, 2, revision))
+        assert render(rendering, found) == json.loads(protobuf_json.encode(found))
+    assert not rendering._answers._young
 
 
 def test_a_large_range_is_remembered_without_its_header(monkeypatch):

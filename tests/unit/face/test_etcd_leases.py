@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from etcd_calls import IDENTITY
 from etcd_world import KV, LEASE, EtcdWorld, Streamed
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from townhall.core.commands import ChangeGuard, EndLease, GrantLease, OpenSession
@@ -122,7 +122,7 @@ def test_keep_alive(world: EtcdWorld) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([0, 1, 7, -5, 2**62]), st.booleans(), st.booleans()), max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_renewals_that_are_remembered_are_answered_like_those_read_anew(asked: list[tuple[int, bool, bool]]) -> None:
     world = EtcdWorld()
     service = etcd_leases.LeaseService(IDENTITY)

@@ -257,3 +257,31 @@ def test_a_bug_of_ours_ends_its_connection_alone(
 
     grpc_serving(test)
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/toy.Toy/Echo", "/toy.Toy/Small", "/toy.Toy/Submit", "/toy.Toy/Broken"])
+def test_a_request_in_one_piece_is_answered_like_one_in_two(path: str) -> None:
+    async def test(server: GrpcServing) -> None:
+        client = await server.client()
+        await client.call(path, b"x")
+        for body in (
+            framed(b"abc"),
+            framed(b"a" * 11),
+            b"",
+            b"\0\0\0\0\5abc",
+            b"\1\0\0\0\1x",
+            framed(b"a") + framed(b"b"),
+        ):
+            found = []
+            for apart in (False, True):
+                number = client.open(path)
+                if apart:
+                    client.data(number, body[:2])
+                    await asyncio.sleep(0.01)
+                client.data(number, body[2:] if apart else body, ends=True)
+                answer = await client.ended(number)
+                said = [message.partition(b"@")[0] for message in answer.messages]
+                found.append((answer.fields, said, answer.error))
+            assert found[0] == found[1]
+
+    grpc_serving(test)

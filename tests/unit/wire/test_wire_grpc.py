@@ -29,7 +29,7 @@ def test_messages_however_they_are_cut(messages: list[bytes], step: int, gzip: b
 
 
 @given(st.binary(max_size=12), st.binary(max_size=12), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_one_message_is_what_the_slow_way_finds(data: bytes, message: bytes, whole: bool) -> None:
     data = grpc.prefixed(message) + data if whole else data
     deframer = grpc.Deframer(10, gzip=True)

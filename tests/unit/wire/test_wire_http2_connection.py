@@ -28,19 +28,32 @@ FIELDS = [(":method", "POST"), (":scheme", "http"), (":path", "/a"), (":authorit
 
 
 class Sink:
-    """Notes what happens; ``answer`` is sent at the end of each request."""
+    """Notes what happens; ``answer`` is sent at the end of each request. Whole requests are noted as two events, and
+    counted; ``quick`` asks for them.
+    """
 
     def __init__(self) -> None:
+        self.quick = True
+        self.count_whole = 0
         self.events: list[tuple[object, ...]] = []
         self.streams: dict[int, Stream] = {}
         self.answer: bytes | None = None
         self.connection: Connection | None = None
 
     def request(self, stream: Stream, head: Head, varying: bytes, ended: bool) -> None:
-        self.events.append(("request", stream.id, head.path, varying, ended))
-        self.streams[stream.id] = stream
+        head.whole = self.quick
+        self._requested(stream, head, varying, ended)
         if ended:
             self._ended(stream)
+
+    def _requested(self, stream: Stream, head: Head, varying: bytes, ended: bool) -> None:
+        self.events.append(("request", stream.id, head.path, varying, ended))
+        self.streams[stream.id] = stream
+
+    def whole(self, stream: Stream, head: Head, data: bytes) -> None:
+        self.count_whole += 1
+        self._requested(stream, head, b"", False)
+        self.data(stream, data, True)
 
     def data(self, stream: Stream, data: bytes, ended: bool) -> None:
         self.events.append(("data", stream.id, data, ended))
@@ -272,6 +285,95 @@ def test_what_comes_late_for_a_stream_that_we_ended_is_passed_over() -> None:
         peer.send(peer.headers(number))
         peer.connection.reset(peer.sink.streams[number], ErrorCode.CANCEL)
     assert len(peer.outbox.dropped) == HTTP2_DROPPED_COUNT_MAX
+
+
+PIECES = st.one_of(
+    st.tuples(st.just("whole"), st.sampled_from([0, 1, 300])),
+    st.tuples(
+        st.sampled_from(["head", "two", "padded", "late", "timed", "other", "again", "large", "window"]), st.just(0)
+    ),
+)
+
+
+def known(peer: Peer) -> None:
+    """Two requests, after which the head is remembered: without a table, a block means the same whenever it comes."""
+    peer.send(frame(frames.SETTINGS, frames.ACK, 0) * 2)
+    for number in (1, 3):
+        peer.send(peer.headers(number) + peer.data(number, b"x", ENDS))
+    peer.take()
+
+
+def pieces_of(peer: Peer, wanted: list[tuple[str, int]]) -> bytes:
+    """Requests of all kinds; most are whole."""
+    sent, number = b"", 3
+    for kind, size in wanted:
+        number += 2
+        head = peer.headers(number)
+        body = peer.data(number, b"x" * size, ENDS)
+        match kind:
+            case "whole":
+                sent += head + body
+            case "head":
+                sent += peer.headers(number, flags=frames.END_HEADERS | ENDS)
+            case "two":
+                sent += head + peer.data(number, b"a") + body
+            case "padded":
+                sent += head + frame(frames.DATA, ENDS | frames.PADDED, number, b"\x02body\0\0")
+            case "late":
+                sent += head + body + peer.data(number, b"late")
+            case "timed":
+                sent += peer.headers(number, ("grpc-timeout", "1S")) + body
+            case "other":
+                sent += head + peer.headers(number + 2) + body + peer.data(number + 2, b"", ENDS)
+                number += 2
+            case "again":
+                sent += head + body + head
+            case "large":
+                sent += head + peer.data(number, b"x" * (frames.FRAME_SIZE_MIN + 1), ENDS)
+            case _:
+                sent += frames.window_update(0, 2_000) + head + body
+    return sent
+
+
+@given(st.lists(PIECES, max_size=8), st.booleans(), st.integers(0, 3), st.integers(1, 9))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whole_requests_are_as_their_parts(
+    wanted: list[tuple[str, int]], answered: bool, streams_max: int, step: int
+) -> None:
+    seen = []
+    for quick in (True, False):
+        peer = Peer(streams_max=streams_max or 100, connection_window_size=100_000)
+        peer.sink.quick = quick
+        peer.sink.answer = b"answer" if answered else None
+        known(peer)
+        sent = pieces_of(peer, wanted)
+        if quick:
+            peer.send(sent)
+        else:
+            for at in range(0, len(sent), step):
+                peer.send(sent[at : at + step])
+        assert quick or not peer.sink.count_whole
+        if quick and wanted[:1] == [("whole", 1)] and (answered or not streams_max):
+            assert peer.sink.count_whole
+        connection = peer.connection
+        seen.append((
+            peer.sink.events, peer.take(), connection.over, connection.last, connection._unacked, sorted(connection.streams),
+            {number: (stream.ended, stream.finished, stream.started) for number, stream in peer.sink.streams.items()},
+        ))  # fmt: skip
+    assert seen[0] == seen[1]
+
+
+def test_a_whole_request_waits_for_answers_that_wait() -> None:
+    peer = Peer(room=3)
+    known(peer)
+    peer.sink.answer = b"answer"
+    for number, unsent in ((5, 3), (7, 9)):
+        peer.send(peer.headers(number) + peer.data(number, b"x", ENDS))
+        assert (peer.sink.count_whole, peer.outbox.unsent) == (1, unsent)
+    peer.outbox.room = 100
+    peer.outbox.pump()
+    peer.send(peer.headers(9) + peer.data(9, b"x", ENDS))
+    assert (peer.sink.count_whole, peer.outbox.unsent) == (2, 0)
 
 
 def test_trailers_end_a_request() -> None:

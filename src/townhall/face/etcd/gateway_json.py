@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from townhall.face.etcd.gateway_quick import header_json, quick
+from townhall.face.etcd.gateway_quick import Headers, quick
 from townhall.face.grpc import Code
 from townhall.model.limits import (
     GATEWAY_LARGE_COUNT_MAX,
@@ -96,6 +96,7 @@ class Rendering:
         self._requests: Memo[tuple[type[Message], bytes]] = Memo()
         self._answers: Memo[tuple[type[Message], bytes]] = Memo()
         self._pairs: Memo[bytes] = Memo()
+        self._headers = Headers()
         self._large: dict[bytes, bytes] = {}
         """Large ranges without their headers, in the order of their coming."""
 
@@ -112,7 +113,8 @@ class Rendering:
 
     def answer(self, type_: type[Message], data: bytes) -> bytes:
         """The JSON of an answer."""
-        if len(data) > GATEWAY_MEMO_SIZE_MAX:
+        if len(data) > GATEWAY_MEMO_SIZE_MAX or (data[:1] == b"\x0a" and len(data) == data[1] + 2):
+            # A header alone, of a write: its revision does not come again.
             return self._render(type_, data)
         key = (type_, data)
         found = self._answers.get(key)
@@ -121,7 +123,7 @@ class Rendering:
     def _render(self, type_: type[Message], data: bytes) -> bytes:
         # What comes behind the header is often what it was, while the header tells the revision of now.
         at = _behind_header(data) if type_.__struct_fields__[:1] == ("header",) else 0
-        head = header_json(_field(data[:at])) if at else b""
+        head = self._headers.json(_field(data[:at])) if at else b""
         if head is None:
             return protobuf_json.encode(decode(type_, data))
         head = b'{"header":' + head if at else b"{"

@@ -15,7 +15,7 @@ from townhall.wire.etcd.kv import PutRequest, RangeRequest
 from townhall.wire.protobuf import Message
 from townhall.wire.protobuf_encode import varint
 
-__all__ = ["header_json", "quick"]
+__all__ = ["Headers", "header_json", "quick"]
 
 _NAMES: Final = (
     (0x08, b'"cluster_id":"'),
@@ -97,16 +97,48 @@ def header_json(data: bytes) -> bytes | None:
     at, size = 0, len(data)
     for tag, name in _NAMES:
         if at < size and data[at] == tag:
-            at += 1
-            number = shift = 0
-            while data[at] >= 0x80:
-                number |= (data[at] & 0x7F) << shift
-                shift += 7
-                at += 1
-            number |= data[at] << shift
-            at += 1
+            number, at = _varint(data, at + 1)
             parts.append(b'%b%d"' % (name, number))
     return b"{" + b",".join(parts) + b"}" if at == size else None
+
+
+class Headers:
+    """Headers as JSON. Between two of one server only the revision differs, so what is around it is kept."""
+
+    __slots__ = ("_after", "_before", "_form")
+
+    def __init__(self) -> None:
+        self._before = self._after = self._form = b""
+
+    def json(self, data: bytes) -> bytes | None:
+        """What ``header_json`` gives."""
+        at = len(self._before)
+        if at and data.startswith(self._before):
+            revision, at = _varint(data, at)
+            if data[at:] == self._after:
+                return self._form % revision
+        made = header_json(data)
+        if made is not None:
+            self._keep(data, made)
+        return made
+
+    def _keep(self, data: bytes, made: bytes) -> None:
+        at = 0
+        while at < len(data) and data[at] in (0x08, 0x10):
+            at = _varint(data, at + 1)[1]
+        if at < len(data) and data[at] == 0x18:
+            revision, end = _varint(data, at + 1)
+            self._before, self._after = data[: at + 1], data[end:]
+            self._form = made.replace(b'"revision":"%d"' % revision, b'"revision":"%d"')
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while data[at] >= 0x80:
+        number |= (data[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+    return number | data[at] << shift, at + 1
 
 
 _read_put: Final = msgspec.json.Decoder(_Put).decode

@@ -41,9 +41,10 @@ def guarded(methods: Sequence[Method]) -> list[Method]:
 
 def _behind(handler: Callable[[Call, Reader], Verb]) -> Callable[[Call, Reader], Verb]:
     def judged(call: Call, reader: Reader) -> Verb:
-        actor = call.actor
-        if reader.guard(SPACE).enabled and not (actor.token_id or actor.management or actor.internal):
-            return _UNKNOWN if secret_of(call.metadata) else _EMPTY
+        if reader.is_guarded(SPACE):
+            actor = call.actor
+            if not (actor.token_id or actor.management or actor.internal):
+                return _UNKNOWN if secret_of(call.metadata) else _EMPTY
         return handler(call, reader)
 
     return judged

@@ -20,7 +20,8 @@ from townhall.face.etcd.errors import COMPACTED, EMPTY_KEY, FUTURE, Said
 from townhall.face.etcd.member import SPACE, Identity
 from townhall.face.etcd.pieces import Pieces
 from townhall.face.etcd.requests import MESSAGE_SIZE_MAX, delete_of, put_of, range_checked, sifted, transaction_of
-from townhall.face.etcd.responses import deleted_body, previous, txn_body
+from townhall.face.etcd.requests_quick import quick_put, quick_transaction
+from townhall.face.etcd.responses import deleted_body, plain_body, previous, txn_body
 from townhall.face.grpc import Call, Code, Method
 from townhall.model.errors import NotFound, TownhallError
 from townhall.model.keys import Delete, KeyValue, Put, Transaction
@@ -124,6 +125,9 @@ class KvService:
 
     def put(self, call: Call, reader: Reader) -> Verb:
         """Write one key."""
+        put = quick_put(call.message)
+        if put is not None:
+            return self._submit(put, self._put_done)
         request = decode(kv.PutRequest, call.message)
         return self._put_previous(request) if request.prev_kv else self._submit(put_of(request), self._put_done)
 
@@ -156,6 +160,9 @@ class KvService:
 
     def txn(self, call: Call, reader: Reader) -> Verb:
         """A transaction."""
+        transaction = quick_transaction(call.message)
+        if transaction is not None:
+            return self._plain(transaction)
         request = decode(kv.TxnRequest, call.message)
 
         def done(reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:
@@ -163,6 +170,13 @@ class KvService:
             return Reply(_OK, self._header.at(result.revision) + txn_body(request, result, self._pieces))
 
         return Submit((Transact(space=SPACE, transaction=transaction_of(request), alarm=True),), done)
+
+    def _plain(self, transaction: Transaction) -> Submit:
+        def done(reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:
+            result = _result(results)
+            return Reply(_OK, self._header.at(result.revision) + plain_body(transaction, result, self._pieces))
+
+        return Submit((Transact(space=SPACE, transaction=transaction, alarm=True),), done)
 
     def compact(self, call: Call, reader: Reader) -> Verb:
         """Forget what was before a revision."""

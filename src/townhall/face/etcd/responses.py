@@ -11,12 +11,12 @@ from typing import Final
 
 from townhall.core.commands import RangeResult, TransactResult
 from townhall.face.etcd.pieces import KVS, Pieces
-from townhall.model.keys import KeyValue
+from townhall.model.keys import Get, KeyValue, Put, Transaction
 from townhall.wire.etcd import kv
-from townhall.wire.etcd.fragments import HEADER, field, key_value
+from townhall.wire.etcd.fragments import field, key_value
 from townhall.wire.protobuf_encode import varint
 
-__all__ = ["deleted_body", "previous", "txn_body"]
+__all__ = ["deleted_body", "plain_body", "previous", "txn_body"]
 
 _RANGE, _PUT, _DELETE, _TXN = b"\x0a", b"\x12", b"\x1a", b"\x22"
 _PREV_KVS: Final = b"\x1a"
@@ -42,6 +42,36 @@ def deleted_body(gone: Sequence[KeyValue], *, prev_kv: bool) -> bytes:
 def txn_body(request: kv.TxnRequest, result: TransactResult, pieces: Pieces) -> bytes:
     """A TxnResponse without its header."""
     return _Writing(result, pieces).body(request, result)
+
+
+def plain_body(transaction: Transaction, result: TransactResult, pieces: Pieces) -> bytes:
+    """The same for a transaction whose operations ask for nothing but themselves (``requests_quick``)."""
+    operations = transaction.success if result.succeeded else transaction.failure
+    after = result.revision
+    header = b""
+    parts = [_SUCCEEDED] if result.succeeded else []
+    for operation, response in zip(operations, result.responses, strict=True):
+        if type(operation) is Put:
+            header = _inner_header(after)
+            # Short enough for lengths of one byte.
+            parts.append(b"\x1a%c\x12%c%b" % (len(header) + 2, len(header), header))
+            continue
+        header = header or _inner_header(after - 1 if _wrote(result) else after)
+        if type(operation) is Get:
+            assert isinstance(response, RangeResult)
+            body = field(_RANGE, header + pieces.one(response.kvs[0]) if response.kvs else header)
+        else:
+            assert isinstance(response, tuple)
+            if response:
+                header = _inner_header(after)
+            body = field(_DELETE, header + deleted_body(response, prev_kv=False))
+        parts.append(field(_RESPONSES, body))
+    return b"".join(parts)
+
+
+def _inner_header(revision: int) -> bytes:
+    number = varint(revision)
+    return b"\x0a%c\x18%b" % (len(number) + 1, number)
 
 
 class _Writing:
@@ -81,7 +111,7 @@ class _Writing:
         return field(_TXN, _EMPTY_HEADER + self.body(operation.request_txn, response))
 
     def _header(self) -> bytes:
-        return field(HEADER, b"\x18" + varint(self._revision))
+        return _inner_header(self._revision)
 
 
 def _wrote(result: TransactResult) -> bool:

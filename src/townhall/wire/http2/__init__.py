@@ -90,6 +90,12 @@ class Sink(Protocol):
         """A part of its body; ``ended`` says that it was the last."""
         ...
 
+    def whole(self, stream: Stream, head: Head, data: bytes) -> None:
+        """A stream began, and this one frame is all of its body: ``request`` and ``data`` at once. Only for heads that
+        say they may be given so, without varying field, and while no answer waits for the peer's windows.
+        """
+        ...
+
     def lost(self, stream: Stream) -> None:
         """Nothing more can be said on it. Called only while its answer is not complete."""
         ...

@@ -23,7 +23,7 @@ _ENTRY_OVERHEAD: Final = 32
 class Head:
     """One request's head, read and checked."""
 
-    __slots__ = ("fault", "fields", "length", "method", "path", "plan", "size")
+    __slots__ = ("fault", "fields", "length", "method", "path", "plan", "size", "whole")
 
     def __init__(self) -> None:
         self.method = b""
@@ -38,6 +38,8 @@ class Head:
         """Why it is malformed (RFC 9113 §8.1.1); the stream ends with PROTOCOL_ERROR."""
         self.plan: object = None
         """For the sink: what it made of this head, remembered with it."""
+        self.whole = False
+        """Set by the sink: a request with this head may be given to ``Sink.whole``."""
 
 
 def head_of_fields(fields: list[Field]) -> Head:
