@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from etcd_calls import IDENTITY, Calls
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from townhall.core import KeyRange
@@ -338,6 +338,7 @@ objects = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.dictionaries(st.text(), objects), max_size=4), st.integers(1, 7), st.sampled_from(["", " ", "\n", ","])
 )
@@ -378,6 +379,7 @@ pairs = st.builds(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.builds(
         kv.RangeResponse,
@@ -417,6 +419,7 @@ sloppy = st.one_of(
 names = ["key", "value", "lease", "prev_kv", "prevKv", "range_end", "limit", "serializable", "keys_only", "nonsense"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from([kv.PutRequest, kv.RangeRequest]), st.dictionaries(st.sampled_from(names), sloppy, max_size=4))
 def test_the_quick_way_is_the_same_as_the_long_one(type_, body):
     data = json.dumps(body).encode()
@@ -437,12 +440,14 @@ def test_the_usual_form_takes_the_quick_way():
     assert quick(kv.PutRequest, b'{"lease":"-1"}') is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.builds(kv.ResponseHeader, *[st.integers(0, (1 << 63) - 1)] * 4))
 def test_headers_by_hand(header):
     assert json.loads(header_json(encode(header)) or b"") == json.loads(protobuf_json.encode(header))
     assert header_json(encode(header) + b"\x28\x01") is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.builds(
