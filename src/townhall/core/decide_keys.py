@@ -52,7 +52,8 @@ def transact(state: State, command: commands.Transact, context: Context) -> Deci
     space = state.spaces.get(command.space)
     if space is None:
         space = _new_space(state, command.space)
-    writes, result, growth = evaluate(Ground(state, space, context.now_ms), transaction if put is None else put)
+    found = evaluate(Ground(state, space, context.now_ms), transaction if put is None else put)
+    writes, result, growth = found.writes, found.result, found.growth
     if not writes:
         return Decision((), result)
     ties = state.ties

@@ -40,12 +40,14 @@ def write(state: State, space: Keyspace, writes: Sequence[KeyPut | KeyDeleted], 
     events = space.apply(writes)
     for event in events:
         key, before, after = event.key, event.before, event.after
-        touched.append((name, key))
-        tied = tied or key.startswith(prefixes)
+        place = (name, key)
+        touched.append(place)
+        if prefixes and not tied:
+            tied = key.startswith(prefixes)
         was = before.lease if before is not None else 0
         now = after.lease if after is not None else 0
         if was != now:
-            _move(state, (name, key), was=was, now=now)
+            _move(state, place, was=was, now=now)
     revision = space.revision
     changes.firsts.setdefault(name, revision)
     if tied:

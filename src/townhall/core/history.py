@@ -144,7 +144,12 @@ class History:
     def _event_at(self, revision: int, key: bytes) -> KeyEvent:
         entry = self._log[revision - self.first + self._holes]
         assert entry is not None
-        return next(event for event in entry if event.key == key) if isinstance(entry, tuple) else entry
+        if not isinstance(entry, tuple):
+            return entry
+        for event in entry:
+            if event.key == key:
+                return event
+        raise AssertionError("a key's own number names a revision without it")
 
     def at(self, key: bytes, revision: int, present: KeyValue | None) -> KeyValue | None:
         """The key as it was at a revision that is not forgotten; ``present`` is how it is now."""

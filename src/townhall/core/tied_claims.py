@@ -22,13 +22,17 @@ _CLAIMS_COUNT_MAX = 64
 
 def with_ties(state: State, ties: Ties, claims: Footprint) -> Footprint:
     """The footprint with what the ties add; EVERYTHING when that is too much."""
-    if claims == EVERYTHING:
-        return EVERYTHING
+    if len(claims) == 1:
+        (claim,) = claims
+        if type(claim) is KeyRange and _is_no_instance(ties, claim):
+            return claims  # Nearly always.
+        if claims == EVERYTHING:
+            return EVERYTHING
     names: dict[Name, None] = {}
     alone = not any(map(_is_instance, claims))
     for claim in claims:
-        if type(claim) is KeyRange and not claim.end and not claim.start.startswith(ties.prefixes.get(claim.space, ())):
-            continue  # Nearly always: a key that is no instance.
+        if type(claim) is KeyRange and _is_no_instance(ties, claim):
+            continue
         for name in _instances(state, ties, claim, alone=alone):
             names[name] = None
             if len(names) > _CLAIMS_COUNT_MAX:
@@ -42,6 +46,11 @@ def with_ties(state: State, ties: Ties, claims: Footprint) -> Footprint:
             added.add(KeyRange(source[0].space, source[1]))
         added.update(KeyRange(tie.space, name) for tie, name in ties.shown_as(key, id_))
     return claims | added
+
+
+def _is_no_instance(ties: Ties, span: KeyRange) -> bool:
+    """Whether a claim is one key that makes no instance."""
+    return not span.end and not span.start.startswith(ties.prefixes.get(span.space, ()))
 
 
 def _is_instance(claim: Hashable) -> bool:

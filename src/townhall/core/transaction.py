@@ -17,7 +17,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -58,7 +58,7 @@ _ABSENT = KeyValue(b"", b"", 0, 0, 0)
 """How a key compares that is not there."""
 
 
-class Ground(NamedTuple):
+class Ground(msgspec.Struct, frozen=True, gc=False):
     """What a transaction is evaluated against."""
 
     state: State
@@ -66,7 +66,7 @@ class Ground(NamedTuple):
     now_ms: int
 
 
-class Evaluated(NamedTuple):
+class Evaluated(msgspec.Struct, frozen=True, gc=False):
     """What came out."""
 
     writes: Sequence[KeyPut | KeyDeleted]
@@ -130,7 +130,7 @@ def guard_revision(space: Keyspace, revision: int) -> None:
 # --- compares ------------------------------------------------------------------------------------------------------
 
 
-class _Branch(NamedTuple):
+class _Branch(msgspec.Struct, frozen=True, gc=False):
     """A transaction whose compares have been looked at, and so have those of the transactions in its branch."""
 
     succeeded: bool

@@ -256,14 +256,14 @@ class Writer:
         try:
             for (_, _, done), decision in group.members:
                 position += 1
-                evolve(state, Commit(position, group.time_ms, node, decision.facts), changes)
-                result = decision.result
+                facts, result = decision.facts, decision.result
+                evolve(state, Commit(position, group.time_ms, node, facts), changes)
                 if isinstance(result, Unsettled):
                     result = result.settle(changes)
                 if isinstance(result, TownhallError):
                     answers.append((done, result))
                 else:
-                    answers.append((done, Outcome(position, group.time_ms, decision.facts, result)))
+                    answers.append((done, Outcome(position, group.time_ms, facts, result)))
         except Exception:
             # The commit is durable but our picture of it is broken: stop writing, tell the rest that nobody knows.
             _log.critical("evolving position %d failed", position, exc_info=True)

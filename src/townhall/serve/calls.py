@@ -120,9 +120,10 @@ class CallDriver:
         call = None
         verb: Verb
         try:
-            actor = self._who(plan, peer)
-            call = Call(plan.path, plan.metadata, message, peer.name, actor, self.hub.live, peer.certificate)
-            verb = plan.handler(call, self.hub.reader(actor))
+            hub = self.hub
+            actor = self._who(plan, peer) if peer.certificate else hub.authenticate(plan.secret, peer.name)
+            call = Call(plan.path, plan.metadata, message, peer.name, actor, hub.live, peer.certificate)
+            verb = plan.handler(call, hub.reader(actor))
         except Exception as error:
             if call is None:
                 call = Call(plan.path, plan.metadata, message, peer.name, Actor(), self.hub.live, peer.certificate)
@@ -222,7 +223,10 @@ class CallDriver:
 
     def reader(self, plan: CallPlan, peer: Http2Peer) -> Reader:
         """The present state for a plan's credentials. Raises Unauthenticated when they are not valid any more."""
-        return self.hub.reader(self._who(plan, peer))
+        hub = self.hub
+        if peer.certificate:
+            return hub.reader(self._who(plan, peer))
+        return hub.reader(hub.authenticate(plan.secret, peer.name))
 
     def _who(self, plan: CallPlan, peer: Http2Peer) -> Actor:
         if peer.certificate and self._certified_space:

@@ -297,7 +297,8 @@ class Http2Peer(Timed, asyncio.Protocol):
             self._going = True
             self.driver.loop.call_soon(self._go_on)
         self._flush()
-        self._rest()
+        if self._resting or self._going or self.blocked:
+            self._rest()
 
     def _go_on(self) -> None:
         self._going = False
