@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import consul, etcd, peers, scenarios
+from bench import consul, etcd, gateway, peers, scenarios
 
 RESULTS = Path(__file__).parent / "results"
 PEERS = "peers"
@@ -31,6 +31,7 @@ SCENARIOS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     **scenarios.SCENARIOS,
     **consul.SCENARIOS,
     **etcd.SCENARIOS,
+    **gateway.SCENARIOS,
     PEERS: peers.measure,
 }
 

@@ -93,7 +93,7 @@ class Exchange:
     """Made for each request that has a service; ``start`` begins it."""
 
     __slots__ = (
-        "_attempt_begun", "_body", "_body_done", "_client", "_committed", "_connection", "_deadline", "_endpoint", "_head", "_held", "_instance",
+        "_attempt_begun", "_body", "_body_done", "_client", "_committed", "_connection", "_deadline", "_endpoint", "_head", "_held", "_instance", "_interims",
         "_length", "_loop", "_phase", "_phase_due", "_retries", "_reusable", "_route", "_service", "_target", "_tried", "trace",
     )  # fmt: skip
 
@@ -123,6 +123,8 @@ class Exchange:
         """Of the answer's body, as ``body_length_of`` says."""
         self._reusable = False
         """The instance's connection can carry another request after this."""
+        self._interims = 0
+        """Answers before the answer (1xx) that were passed on."""
         self._held: list[bytes] = []
         self._committed = False
         """The client has something of an answer."""
@@ -149,9 +151,15 @@ class Exchange:
         if instance is None and self._tried:
             self._loop.call_later(_PAUSE_S, self._again)
         elif instance is None:
-            self._refuse("no_instance", self._service.why_not().message)
+            self._nobody()
         else:
             self._attempt(instance)
+
+    def _nobody(self) -> None:
+        error = self._service.why_not()
+        self._refuse(
+            "unknown_service" if error.fields.get("why") == "unknown_service" else "no_instance", error.message
+        )
 
     def _again(self) -> None:
         """All instances were tried: any of them once more."""
@@ -159,7 +167,7 @@ class Exchange:
             return
         instance = self._service.anyone()
         if instance is None:
-            self._refuse("no_instance", self._service.why_not().message)
+            self._nobody()
         else:
             self._attempt(instance)
 
@@ -273,7 +281,7 @@ class Exchange:
         reader = connection.reader
         try:
             reader.feed(data)
-            while self._phase == SENT:
+            while self._phase == SENT and self._connection is connection:
                 head = reader.head()
                 if head is None:
                     return
@@ -322,7 +330,10 @@ class Exchange:
             self.trace.status = 101
             self._connection = None
             self._client.switched(connection, head, self._tunnel_over, idle_s=self._route.idle_timeout)
+        elif self._interims >= limits.PROXY_INTERIM_MAX:
+            raise PeerMisbehaved("too many interim answers")
         elif not self._head.fields.old and (head.status != 100 or self._head.fields.expects_continue):
+            self._interims += 1
             # Not held back: a client that waits for 100 sends nothing before it comes.
             self._client.send(answer_head(head, 0, name=self._client.name, old=False, close=False))
 
@@ -379,17 +390,13 @@ class Exchange:
             self._complete(connection)
         elif connection.reused and self._phase == SENT and not connection.reader.held and self._repeatable_now:
             # A kept connection that the instance closed at the moment we used it (RFC 9112 §9.3.1): no failure of its.
-            self._attempt_ended(failed=False)
-            assert self._instance is not None
-            self._once_more(self._instance)
+            self._once_more()
         else:
             self._failed("reset", sent=True, code="reset", detail="the instance closed the connection too early")
 
-    def _once_more(self, instance: Instance) -> None:
+    def _once_more(self) -> None:
+        """The same attempt over a new connection; at most once, since that one is not a kept one."""
         assert self._endpoint is not None
-        now = self._loop.time()
-        self._attempt_begun = now
-        self._service.handle.chooser.begun(instance, now_ms=now * 1000)
         self._ask(self._endpoint)
 
     def writable(self) -> None:
@@ -481,5 +488,7 @@ class Exchange:
         self._client.refuse(code, detail)
 
     def _arm(self, when: float) -> None:
+        if self._route.whole_timeout:
+            when = min(when, self.trace.begun + self._route.whole_timeout)
         self._phase_due = when
         self._client.due(when)

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from townhall.client.consumer import Consumer, ConsumerOptions
 from townhall.gateway.accesslog import AccessLog
+from townhall.gateway.admin import Admin
 from townhall.gateway.inbound import Inbound
 from townhall.gateway.options import GatewayOptions
 from townhall.gateway.plane import Plane
@@ -40,6 +41,7 @@ class Gateway:
         self._registry = registry
         self._consumers: dict[tuple[object, ...], Consumer] = {}
         self._services: dict[tuple[object, ...], Service] = {}
+        self._admins: list[asyncio.AbstractServer] = []
         self._retiring: list[tuple[Service, Consumer]] = []
         """No route leads to them any more; they end when what runs there has come to its end."""
         self._closing: set[asyncio.Task[None]] = set()
@@ -69,6 +71,12 @@ class Gateway:
             self._tick()
         return bound
 
+    async def listen_admin(self, host: str, port: int, more: Callable[[], Iterable[str]]) -> tuple[str, int]:
+        """The same for operators (``Admin``); ``more`` are lines of metrics that only the process knows."""
+        listener, bound = await listening(lambda: Admin(self, more), host, port)
+        self._admins.append(listener)
+        return bound
+
     async def stop(self) -> None:
         """Accept nothing more, let what runs come to its end until the deadline, then cut the rest. Idempotent."""
         plane = self.plane
@@ -87,9 +95,13 @@ class Gateway:
             service.stop()
         for consumer in (*self._consumers.values(), *(one for _, one in self._retiring)):
             await consumer.close()
-        for listener in self.listeners:
+        for listener in self._admins:
+            # Last, so that operators can follow the others' end.
+            listener.close()
+        for listener in (*self.listeners, *self._admins):
             await listener.wait_closed()
         self.listeners.clear()
+        self._admins.clear()
         self.log.close()
 
     def _service(self, route: Route) -> Service:

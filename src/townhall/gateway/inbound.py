@@ -109,10 +109,10 @@ class Inbound(asyncio.Protocol):
         if self._state == TUNNEL or self._state >= LINGER or self._transport is None:
             return False
         self._ended = True
-        # Half closed, and its whole request is here: the answer still goes out.
-        return (
-            self._exchange is not None and self._reader.ended and self._transport.get_extra_info("sslcontext") is None
-        )
+        # Half closed: when all of its request is here, or may be, the answer still goes out.
+        reader = self._reader
+        waits = self._exchange is not None and (reader.ended or reader.size > 0)
+        return waits and self._transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -209,6 +209,12 @@ class Inbound(asyncio.Protocol):
             self._exchange = None
             exchange.client_gone()
             self._reject(error)
+            return
+        if self._ended and self._exchange is exchange and not reader.ended and not reader.size:
+            # The rest of the body will never come.
+            self._exchange = None
+            exchange.client_gone()
+            self._reject(refusal(400, "the request ended in the midst of its body"))
             return
         self._rest(self._exchange is not None and reader.size > limits.READ_AHEAD_SIZE_MAX)
 

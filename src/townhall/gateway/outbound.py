@@ -107,6 +107,13 @@ class Outbound(asyncio.Protocol):
             else:
                 self.transport.resume_reading()
 
+    def finish(self) -> None:
+        """The same as ``close``, but what is written still goes out."""
+        self.taker = None
+        self.endpoint.gone(self)
+        if self.transport is not None:
+            self.transport.close()
+
     def close(self) -> None:
         """Let go of the instance; nobody is told any more."""
         self.taker = None
@@ -237,5 +244,8 @@ class Endpoint:
             waiter.not_connected(error)
             return
         self._opened()
+        if connection.transport is None:
+            waiter.not_connected(ConnectionResetError("the instance closed the connection at once"))
+            return
         self.all.add(connection)
         waiter.connected(connection)

@@ -27,6 +27,7 @@ TABLE: Final = {
     for row in (
         Problem(404, "no_route", "No route is for this request", "ask for a host and path that the gateway serves"),
         Problem(404, "unknown_service", "No such service", "check the name; 'townhall services' lists what there is"),
+        Problem(408, "request_timeout", "The request did not come to its end in time", "send the whole body"),
         Problem(429, "rate_limited", "Too many requests", "wait as long as Retry-After says"),
         Problem(502, "connect_failed", "No instance could be reached", "try again; see the instances' health", 1),
         Problem(502, "reset", "The instance broke off", "look whether it was done before you send it again"),

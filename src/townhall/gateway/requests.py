@@ -1,6 +1,6 @@
 """Requests of clients, as far as a proxy must understand them. Strict, pure.
 
-The request line is read for each request; the fields below it, which clients repeat, are remembered by their bytes.
+Heads that came before are remembered by their bytes, and so are the fields below a request line that is new.
 Raises ``Misuse`` with ``http_status`` for everything that RFC 9112 does not allow to be sent, and for what another
 parser might read differently.
 """
@@ -85,9 +85,21 @@ class RequestHeads:
         self._dot_segments = dot_segments
         self._count_max = count_max
         self._known: dict[bytes, Fields] = {}
+        self._whole: dict[bytes, RequestHead] = {}
+        """Heads that came before, byte for byte."""
 
     def read(self, raw: bytes) -> RequestHead:
-        """A whole head with its empty line. Raises ``Misuse``: 400, 405, 414, 417, 431, 501 or 505."""
+        """A whole head with its empty line. Raises ``Misuse``: 400, 414, 417, 431, 501 or 505."""
+        head = self._whole.get(raw)
+        if head is None:
+            head = self._read(raw)
+            if len(raw) <= PROXY_MEMO_SIZE_MAX:
+                if len(self._whole) >= PROXY_MEMO_COUNT_MAX:
+                    self._whole.clear()
+                self._whole[raw] = head
+        return head
+
+    def _read(self, raw: bytes) -> RequestHead:
         line_end = raw.find(b"\r\n")
         method, _, rest = raw[:line_end].partition(b" ")
         target, _, version = rest.rpartition(b" ")

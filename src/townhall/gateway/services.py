@@ -110,6 +110,11 @@ class Service:
         return endpoint
 
     @property
+    def budget_refused(self) -> int:
+        """Retries that were not made for want of budget."""
+        return self.handle.chooser.budget.refused
+
+    @property
     def pending(self) -> int:
         """Requests that wait for a connection."""
         return sum(len(one.waiting) for one in self._endpoints.values())

@@ -1,10 +1,15 @@
-"""A WebSocket through the gateway: after the handshake, bytes go both ways as they are."""
+"""A WebSocket through the gateway: after the handshake, bytes go both ways as they are.
+
+Frames are followed only as far as their ends, so that both sides can be told when the gateway leaves: a close frame with
+1001 (going away) is put in where the present frame ends, and nothing is passed on after it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from townhall.gateway.frames import GOING_AWAY, FrameEnds, close_frame
 from townhall.gateway.outbound import Outbound
 
 if TYPE_CHECKING:
@@ -38,7 +43,18 @@ class TunnelClient(Protocol):
 class Tunnel:
     """Both directions, each held back by the other's pace."""
 
-    __slots__ = ("_client", "_connection", "_over", "_trace", "idle_s")
+    __slots__ = (
+        "_client",
+        "_connection",
+        "_down",
+        "_leaving",
+        "_over",
+        "_told_down",
+        "_told_up",
+        "_trace",
+        "_up",
+        "idle_s",
+    )
 
     def __init__(
         self, client: TunnelClient, connection: Outbound, trace: Trace, over: Callable[[], None], *, idle_s: float
@@ -47,22 +63,41 @@ class Tunnel:
         self._over = over
         self._connection: Outbound | None = connection
         self._trace = trace
+        self._up, self._down = FrameEnds(), FrameEnds()
+        self._leaving = self._told_up = self._told_down = False
         self.idle_s = idle_s
         connection.taker = self
 
     def from_client(self, data: bytes) -> None:
         """Bytes for the instance."""
-        connection = self._connection
-        if connection is not None:
-            self._trace.received += len(data)
+        connection, closed = self._connection, self._up.closed
+        end = self._up.feed(data)
+        if self._told_up or connection is None:
+            if self._told_down and self._up.closed:
+                # Its answer to our close: nothing is to come any more.
+                self.expired()
+            return
+        self._trace.received += len(data)
+        if self._leaving and end is not None and not closed:
+            connection.write(data[:end] + close_frame(GOING_AWAY, masked=True))
+            self._told_up = True
+        else:
             connection.write(data)
             self._client.rest(connection.blocked)
-            self._client.touched()
+        self._client.touched()
 
     def received(self, connection: Outbound, data: bytes) -> None:
+        if self._told_down:
+            return
         self._trace.sent += len(data)
-        self._client.send(data)
-        connection.rest(self._client.blocked)
+        closed = self._down.closed
+        end = self._down.feed(data)
+        if self._leaving and end is not None and not closed:
+            self._client.send(data[:end] + close_frame(GOING_AWAY, masked=False))
+            self._told_down = True
+        else:
+            self._client.send(data)
+            connection.rest(self._client.blocked)
         self._client.touched()
 
     def writable(self) -> None:
@@ -76,20 +111,27 @@ class Tunnel:
     def lost(self, connection: Outbound) -> None:
         self._connection = None
         self._over()
-        self._client.end()
+        if not self._told_down:
+            self._client.end()
 
     def client_gone(self) -> None:
         """The client has left."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
+            connection.finish()
             self._over()
 
     def leave(self) -> None:
-        """The gateway is stopping."""
-        self.client_gone()
-        self._client.end()
+        """The gateway is stopping: tell both sides where their present frames end, and let them close."""
+        self._leaving = True
+        if self._down.between:
+            self._told_down = True
+            self._client.send(close_frame(GOING_AWAY, masked=False))
+        if self._connection is not None and self._up.between:
+            self._told_up = True
+            self._connection.write(close_frame(GOING_AWAY, masked=True))
 
     def expired(self) -> None:
         """Nothing passed for too long."""
-        self.leave()
+        self.client_gone()
+        self._client.end()

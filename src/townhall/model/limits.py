@@ -460,6 +460,8 @@ PROXY_BODY_SIZE_MAX: Final = 134_217_728
 """Of a request. Bodies are streamed, so this guards instances, not us."""
 PROXY_REPLAY_SIZE_MAX: Final = 65_536
 """A request's body up to this is kept until it is answered, so that it can be sent to another instance."""
+PROXY_INTERIM_MAX: Final = 32
+"""Interim answers (1xx) before an answer; who sends more floods the client."""
 PROXY_HOLD_SIZE_MAX: Final = 65_536
 """An answer of known length up to this goes out whole, so that its loss half way can still be made good."""
 PROXY_IDLE_PER_INSTANCE_MAX: Final = 256
@@ -494,6 +496,7 @@ PROXY_BUFFER_SIZE_MAX: Final = 262_144
 PROXY_STOP_TIMEOUT_MS: Final = 30_000
 """How long running requests may take when the gateway stops."""
 PROXY_ROUTES_MAX: Final = 10_000
+"""In one file; finding one does not get slower with their number."""
 
 # --- SDK ---------------------------------------------------------------------------------------------------------------
 CLIENT_ANSWER_SIZE_MAX: Final = 268_435_456

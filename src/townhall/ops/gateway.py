@@ -21,6 +21,7 @@ from townhall.gateway.gateway import Gateway
 from townhall.gateway.routes import Route
 from townhall.model.errors import InvalidField
 from townhall.ops.listen import Endpoint, endpoint
+from townhall.ops.metrics import process_metrics
 from townhall.ops.notify import notify
 from townhall.ops.target import SERVER_DEFAULT, Target
 from townhall.ops.version import version
@@ -182,6 +183,12 @@ async def _listen(gateway: Gateway, config: FileConfig, certificates: Certificat
                 found[name] = Endpoint(*await gateway.listen(where.host, where.port, tls=tls))
             except OSError as error:
                 raise CouldNotServe(f"--listen {where} cannot be used: {error.strerror or error}") from error
+    where = endpoint(config.admin or "off", usual_port=_ADMIN_PORT, field="admin")
+    if where is not None:
+        try:
+            found["admin"] = Endpoint(*await gateway.listen_admin(where.host, where.port, process_metrics))
+        except OSError as error:
+            raise CouldNotServe(f"--admin {where} cannot be used: {error.strerror or error}") from error
     return found
 
 

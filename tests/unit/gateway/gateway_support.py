@@ -18,6 +18,9 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(60):
             await main
+        # Connections that were cut are closed in the loop's next turns.
+        for _ in range(10):
+            await asyncio.sleep(0.001)
 
     asyncio.run(bounded())
 

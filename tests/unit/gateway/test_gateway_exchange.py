@@ -81,6 +81,30 @@ def test_an_idempotent_request_survives_the_death_of_its_instance(script) -> Non
     run(main())
 
 
+def test_a_kept_connection_that_ends_as_it_is_used_is_nobodys_failure() -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        writer.write(HELLO)
+        await read_message(reader)
+        writer.transport.abort()
+
+    async def main() -> None:
+        instance = Instance(script=once)
+        async with Stand(ONE + "retries = 0\n", a=instance) as stand:
+            for _ in range(4):
+                assert (await stand.ask(get())).endswith(b"hello")
+            assert instance.connections == 4
+            assert not stand.gateway.plane.counters.failures
+        gone = Instance(script=once)
+        async with Stand(ONE, a=gone) as stand:
+            assert (await stand.ask(get())).endswith(b"hello")
+            await gone.stop()
+            gone.cut()
+            assert b'"code":"connect_failed"' in await stand.ask(get())
+
+    run(main())
+
+
 def test_what_may_have_been_done_is_not_done_twice() -> None:
     async def main() -> None:
         bad, good = Instance(script=cut_after_head), Instance()
@@ -141,6 +165,26 @@ def test_a_hung_instance_costs_its_attempt_and_no_more() -> None:
             answer = await stand.ask(get(method="POST"))
             assert answer.startswith(b"HTTP/1.1 504 ")
             assert b'"code":"timeout"' in answer
+
+    run(main())
+
+
+def test_an_answer_that_never_ends_may_be_bounded() -> None:
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        async with Stand(ONE + 'whole_timeout = "200ms"\n', a=Instance(script=pour)) as stand:
+            try:
+                came = await stand.raw(get())
+            except ConnectionResetError:
+                came = b""
+            assert not came.endswith(b"0\r\n\r\n")
 
     run(main())
 

@@ -1,0 +1,300 @@
+"""The gateway with a registry and services as real processes: drains, kills, hangs, restarts; WebSockets; TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+import gateway_instance
+from gateway_instance import SERVICE
+from gateway_process import GatewayProcess, gateway
+from townhall_process import TownhallProcess, environment
+
+Start = Callable[..., TownhallProcess]
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(120):
+            await main
+
+    asyncio.run(bounded())
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    try:
+        async with asyncio.timeout(30):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within 30 s: {what}") from None
+
+
+class Provider:
+    """One instance of ``SERVICE`` as a process."""
+
+    def __init__(self, server: str, name: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(gateway_instance.__file__)), server, name],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+class Load:
+    """Clients that ask all the time, one request after the other, each on a connection that it keeps."""
+
+    def __init__(self, address: tuple[str, int], method: str) -> None:
+        self.address = address
+        self.method = method
+        self.answers: Counter[str] = Counter()
+        self.lost: list[str] = []
+        """What went wrong, each a request that was lost."""
+        self._going = True
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def done(self) -> int:
+        return sum(self.answers.values())
+
+    async def __aenter__(self) -> Load:
+        self._tasks = [asyncio.create_task(self._client()) for _ in range(4)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._going = False
+        await asyncio.gather(*self._tasks)
+
+    async def _client(self) -> None:
+        raw = f"{self.method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
+        while self._going:
+            try:
+                reader, writer = await asyncio.open_connection(*self.address)
+                while self._going:
+                    writer.write(raw)
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                    body = await reader.readexactly(length)
+                    if head.startswith(b"HTTP/1.1 200 "):
+                        self.answers[body.decode().strip()] += 1
+                    else:
+                        self.lost.append(body.decode())
+                    await asyncio.sleep(0.001)
+                writer.close()
+            except (OSError, EOFError) as error:
+                self.lost.append(repr(error))
+
+
+ROUTE = f"""
+[[route]]
+service = "{SERVICE}"
+first_byte_timeout = "1s"
+retries = 3
+"""
+
+
+@pytest.fixture
+def site(start: Start, tmp_path: Path) -> Iterator[tuple[TownhallProcess, GatewayProcess, dict[str, Provider]]]:
+    registry = start("--data", str(tmp_path / "data"))
+    file = tmp_path / "gateway.toml"
+    file.write_text(ROUTE)
+    providers = {name: Provider(registry.url, name) for name in ("a", "b", "c")}
+    with gateway("--server", registry.url, "--config", str(file)) as process:
+        yield registry, process, providers
+    for one in providers.values():
+        one.close()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_drain_loses_no_request_whatever_its_method(site, method: str) -> None:
+    _, front, providers = site
+
+    async def main() -> None:
+        async with Load(front.address, method) as load:
+            await until(lambda: len(load.answers) == 3, "all three answer")
+            providers["b"].process.send_signal(signal.SIGTERM)
+            await until(lambda: providers["b"].process.poll() is not None, "it has left")
+            before = load.done
+            await until(lambda: load.done > before + 200, "the others go on")
+        assert load.lost == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_death_or_a_hang_loses_no_idempotent_request(site, number: signal.Signals) -> None:
+    _, front, providers = site
+
+    async def main() -> None:
+        async with Load(front.address, "GET") as load:
+            await until(lambda: len(load.answers) == 3, "all three answer")
+            for name in ("a", "b"):
+                providers[name].process.send_signal(number)
+                before = load.done
+                await until(lambda at=before: load.done > at + 300, "the others go on")
+        assert load.lost == []
+
+    run(main())
+
+
+def test_the_registry_may_die_and_come_back(site) -> None:
+    registry, front, providers = site
+
+    async def main() -> None:
+        async with Load(front.address, "POST") as load:
+            await until(lambda: len(load.answers) == 3, "all three answer")
+            registry.kill()
+            before = load.done
+            await until(lambda: load.done > before + 200, "calls go on without a registry")
+            await asyncio.to_thread(registry.restart)
+            providers["d"] = await asyncio.to_thread(Provider, registry.url, "d")
+            await until(lambda: load.answers["d"], "who registers afterwards is found")
+        assert load.lost == []
+
+    run(main())
+
+
+def test_a_restart_of_the_gateway_ends_what_runs(site) -> None:
+    _, front, _ = site
+
+    async def main() -> None:
+        reader, writer = await asyncio.open_connection(*front.address)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        await reader.readuntil(b"\r\n\r\n")
+        assert await asyncio.to_thread(front.terminate) == 0
+        rest = await reader.read()
+        # The request that ran is answered whole and says that it is the last; what was behind it is left to the client.
+        assert rest.count(b"HTTP/1.1 200") == 1
+        assert b"connection: close" in rest
+        writer.close()
+
+    run(main())
+
+
+def test_services_without_a_route(registry: TownhallProcess) -> None:
+    provider = Provider(registry.url, "auto")
+    try:
+        with gateway("--server", registry.url, "--auto", "--admin", "0") as process:
+            with urllib.request.urlopen(f"{process.url}/{SERVICE}/x", timeout=30) as answer:
+                assert answer.status == 200
+            request = urllib.request.Request(process.url, headers={"Host": f"{SERVICE}.service.townhall"})
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                assert answer.read() == b"auto"
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"{process.url}/nobody/x", timeout=30)
+            with refused.value as error:
+                assert error.code == 404
+                assert json.load(error)["code"] == "unknown_service"
+            with urllib.request.urlopen(f"http://{process.listen['admin']}/metrics", timeout=30) as answer:
+                text = answer.read().decode()
+            assert f'townhall_gateway_requests_total{{route="auto:{SERVICE}",status="2xx"}} 2' in text
+            assert "process_resident_memory_bytes" in text
+    finally:
+        provider.close()
+
+
+async def _echo(connection: ServerConnection) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        async for message in connection:
+            await connection.send(message)
+
+
+def test_a_web_socket_by_a_real_client() -> None:
+    async def main() -> None:
+        async with serve(_echo, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with gateway("--route", f"/ws=static://127.0.0.1:{port}") as process:
+                async with connect(f"ws://{process.listen['http']}/ws/x", max_size=None) as client:
+                    for message in ("text", b"bytes", "", "x" * 200_000, b"y" * 1_000_000):
+                        await client.send(message)
+                        assert await client.recv() == message
+                    await (await client.ping())
+                leaving = await connect(f"ws://{process.listen['http']}/ws/x")
+                await leaving.send("before")
+                assert await leaving.recv() == "before"
+                code = await asyncio.gather(asyncio.to_thread(process.terminate), leaving.wait_closed())
+                assert code[0] == 0
+                assert leaving.close_code == 1001
+
+    run(main())
+
+
+def test_tls_on_both_sides(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    paths = {name: tmp_path / name for name in ("cert", "key", "ca")}
+    certificate.cert_chain_pems[0].write_to_path(paths["cert"])
+    certificate.private_key_pem.write_to_path(paths["key"])
+    authority.cert_pem.write_to_path(paths["ca"])
+    server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate.configure_cert(server_context)
+    client_context = ssl.create_default_context(cafile=paths["ca"])
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        found = b"https" if b"x-forwarded-proto: https" in head else b"http"
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(found), found))
+        writer.close()
+
+    def ask(url: str, authority_file: Path) -> bytes:
+        with urllib.request.urlopen(url, timeout=30, context=ssl.create_default_context(cafile=authority_file)) as got:
+            return bytes(got.read())
+
+    async def main() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server_context)
+        port = server.sockets[0].getsockname()[1]
+        file = tmp_path / "gateway.toml"
+        file.write_text(
+            f'tls = {{ cert = "{paths["cert"]}", key = "{paths["key"]}" }}\n[[route]]\nservice = "static://127.0.0.1:{port}"\n'
+            f'tls = true\ntls_ca = "{paths["ca"]}"\ntls_name = "localhost"\n'
+        )
+        with gateway("--config", str(file)) as process:
+            url = f"https://localhost:{process.address[1]}/"
+            assert await asyncio.to_thread(ask, url, paths["ca"]) == b"https"
+            # Another authority's certificate takes the place of the first without a restart.
+            other = trustme.CA()
+            again = other.issue_cert("localhost")
+            again.cert_chain_pems[0].write_to_path(paths["cert"])
+            again.private_key_pem.write_to_path(paths["key"])
+            other.cert_pem.write_to_path(tmp_path / "other")
+            process.process.send_signal(signal.SIGHUP)
+            for _ in range(300):
+                try:
+                    assert await asyncio.to_thread(ask, url, tmp_path / "other") == b"https"
+                    break
+                except OSError:
+                    await asyncio.sleep(0.1)
+            else:
+                raise AssertionError("the new certificate was not served")
+        server.close()
+        assert client_context
+
+    run(main())
