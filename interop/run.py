@@ -70,7 +70,7 @@ SUITES = [
     Suite("h2spec", "h2spec", "h2spec (none: build github.com/summerwind/h2spec)", H2SPEC, "http2", carried=False),
     Suite("python-etcd3", "python3", "python3", [sys.executable, "suite.py", "python-etcd3"], "etcd"),
     Suite("aetcd", "python3", "python3", [sys.executable, "suite.py", "aetcd"], "etcd"),
-    Suite("etcd3-py", "python3", "python3", [sys.executable, "suite.py", "etcd3-py"], "etcd", carried=False),
+    Suite("etcd3-py", "python3", "python3", [sys.executable, "suite.py", "etcd3-py"], "etcd"),
     Suite("golden", "python3", "python3", [sys.executable, "golden.py"], "etcd", carried=False),
     Suite("etcdctl-3.4", "sh", "dash", [sys.executable, "program.py", "etcdctl-3.4"], "etcd", carried=False),
     Suite("etcdctl-3.5", "sh", "dash", [sys.executable, "program.py", "etcdctl-3.5"], "etcd"),

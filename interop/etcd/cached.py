@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tarfile
 import venv
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 HERE = Path(__file__).parent
 CACHE = HERE.parents[1] / ".cache" / "interop" / "etcd"
@@ -23,6 +25,7 @@ PIP_SECONDS = 300
 SOURCES = {
     "etcd3": ("0.12.0", "89a704cb389bf0a010a1fa050ce19342d23bf6371ebda1c21cfe8ff3ed488726"),
     "aetcd": ("1.0.0", "9d7173c9909ea3fc8a54dc7c82227c0ddf439d1b42c1bd2496956297d76c1107"),
+    "etcd3-py": ("0.1.6", "087f9f2a84f60466a87dd996a8f7e60862f0200e486d5d20fc2d989f12b2be83"),
 }
 
 
@@ -30,10 +33,12 @@ class Missing(Exception):
     """Something cannot be had here; the text says what and why."""
 
 
-def pip(python: str, *arguments: str) -> None:
-    """One run of pip."""
+def pip(python: str, *arguments: str, more: Mapping[str, str] = MappingProxyType({})) -> None:
+    """One run of pip, with ``more`` in its environment."""
     command = [python, "-m", "pip", "--disable-pip-version-check", "-q", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False, env={**os.environ, **more}
+    )
     if done.returncode:
         raise Missing(f"pip: {(done.stderr.strip().splitlines() or ['failed'])[-1][:200]}")
 
@@ -56,7 +61,13 @@ def sources(package: str) -> Path:
     folder = CACHE / f"{package}-{version}"
     if not folder.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        pip(sys.executable, "download", "--no-deps", "--no-binary", ":all:", "-d", str(CACHE), f"{package}=={version}")
+        what = ("--no-deps", "--no-binary", ":all:", "-d", str(CACHE), f"{package}=={version}")
+        if package == "etcd3-py":
+            # Its setup.py asks pip for something that has another name since pip 20.1: see old_pip/sitecustomize.py.
+            old = {"PYTHONPATH": str(HERE / "old_pip"), "SETUPTOOLS_USE_DISTUTILS": "stdlib"}
+            pip(environment("etcd3-py"), "download", "--no-build-isolation", *what, more=old)
+        else:
+            pip(sys.executable, "download", *what)
         archive = CACHE / f"{package}-{version}.tar.gz"
         if hashlib.sha256(archive.read_bytes()).hexdigest() != digest:
             raise Missing(f"{archive.name} is not the one that this was written for")
