@@ -65,6 +65,8 @@ SUITES = [
     Suite("java", "mvn", "maven", JAVA, "consul", fetch=MAVEN),
     Suite("prometheus", "go", "golang-go", ["go", "run", "."], "consul", fetch=MODULE, environment=GO),
     Suite("layouts", "go", "golang-go", ["go", "run", "."], "etcd", fetch=MODULE, environment=GO),
+    # Its build takes a minute or two in a fresh clone.
+    Suite("frameworks", "go", "golang-go", ["go", "run", "."], "etcd", fetch=MODULE, environment=GO),
     Suite("node-consul", "npm", "npm", [sys.executable, "node_consul.py"], "consul", carried=False),
     Suite("golden", "python3", "python3", [sys.executable, "golden.py"], "consul", carried=False),
     Suite("h2spec", "h2spec", "h2spec (none: build github.com/summerwind/h2spec)", H2SPEC, "http2", carried=False),
@@ -88,7 +90,8 @@ SUITES = [
 def serve() -> tuple[subprocess.Popen[str], dict[str, str]]:
     """A Townhall that keeps nothing, on a free port of the loopback."""
     words = [str(Path(sys.executable).with_name("townhall")), "up", "--dev", "--native", "0", "--consul", "0"]
-    words += ["--etcd", "0", "--dns", "0", "--layouts-etcd-export", "all/"]
+    words += ["--etcd", "0", "--dns", "0", "--layouts-etcd-export", "all/,zero/=go-zero,kit-all/=go-kit"]
+    words += ["--layouts-etcd-import", "service/,fw-user.=go-zero,/fw-kit/=go-kit"]
     process = subprocess.Popen([*words, "--ready-json"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())

@@ -181,6 +181,12 @@ def test_an_instance_without_a_port_cannot_be_shown(layout: str) -> None:
     assert write(layout, Entry(address="127.0.0.1", port=0)) is None
 
 
+def test_clients_of_go_zero_are_given_no_url() -> None:
+    entry = Entry(address="127.0.0.1", port=80, metadata={"scheme": "http"})
+    written = {name: write(name, entry) for name in ("go-kit", "plain", "go-zero")}
+    assert written == {"go-kit": b"http://127.0.0.1:80", "plain": b"http://127.0.0.1:80", "go-zero": b"127.0.0.1:80"}
+
+
 def test_the_table_names_them_all() -> None:
     assert {name: type(layout) for name, layout in LAYOUTS.items()} == {
         "naming": Naming, "plain": Address, "url": Address, "go-zero": Address, "kratos": Kratos, "go-kit": Address, "kitex": Kitex,

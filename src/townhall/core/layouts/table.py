@@ -14,6 +14,6 @@ from townhall.core.layouts.naming import Naming
 __all__ = ["LAYOUTS"]
 
 _ALL: Final[tuple[Layout, ...]] = (
-    Naming(), Address("plain"), Address("url", scheme="http"), Address("go-zero"), Kratos(), Address("go-kit"), Kitex(),
+    Naming(), Address("plain"), Address("url", scheme="http"), Address("go-zero", bare=True), Kratos(), Address("go-kit"), Kitex(),
 )  # fmt: skip
 LAYOUTS: Final[Mapping[str, Layout]] = {layout.name: layout for layout in _ALL}
