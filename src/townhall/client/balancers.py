@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Sequence
-from heapq import heapify, heapreplace
+from heapq import heapify, heappop, heapreplace
 from itertools import accumulate
 from random import Random
 from typing import Protocol
@@ -20,6 +20,8 @@ __all__ = ["BALANCERS", "Balancer", "RoundRobin", "SmoothWeighted", "WeightedRan
 
 _GOLDEN = 0.6180339887498949
 """Multiples of it modulo 1 spread evenly however many there are: phases for instances of any weight."""
+_REBASE_AT = 2.0**20
+"""Virtual time of ``SmoothWeighted`` at which it begins anew: a period of 1/65,535 is exact to some five digits there."""
 
 
 class Balancer(Protocol):
@@ -95,44 +97,80 @@ class SmoothWeighted:
 
     An instance of weight w is due every 1/w of virtual time; the one due first is picked. With weights 5, 1, 1 the
     light ones come once in seven picks each, among and not after the heavy one's five. nginx's smooth round robin gives
-    the same shares with O(n) a pick; this takes O(log n).
+    the same shares with O(n) a pick; this takes O(log n), and a change costs no more than a look at each instance.
 
     A change keeps how far each instance is into its period, so neither a new weight nor a newcomer causes a burst:
-    half of a period stays half of a period, and newcomers start somewhere within theirs.
+    half of a period stays half of a period, and newcomers start somewhere within theirs. What has a new weight gets a new
+    entry in the queue; its old one, like those of instances that left, is dropped when it comes up.
     """
 
     def __init__(self) -> None:
-        self._queue: list[tuple[float, int, float, Instance]] = []
-        """(due, a tie-breaker, period, instance), a heap."""
+        self._queue: list[tuple[float, int]] = []
+        """(due, number of the entry), a heap. An entry whose number is not in ``_entries`` is dropped when it comes up."""
+        self._entries: dict[int, tuple[float, Instance]] = {}
+        """The valid entries: (period, instance) by number."""
+        self._numbers: dict[str, int] = {}
+        """The number of each instance's valid entry, by id."""
         self._now = 0.0
+        self._last = 0
         self._newcomers = 0
 
     def rebuild(self, instances: Sequence[Instance]) -> None:
-        """Carry over what was, with virtual time set back to 0, so that it never loses precision."""
-        before = {entry[3].id: entry for entry in self._queue}
-        queue: list[tuple[float, int, float, Instance]] = []
-        for index, instance in enumerate(weighty(instances)):
-            period = 1.0 / (instance.weight or 1.0)
-            entry = before.get(instance.id)
-            if entry is not None:
-                left = (entry[0] - self._now) / entry[2]
+        """Carry over what was."""
+        entries, numbers = self._entries, self._numbers
+        known: dict[str, int] = {}
+        changed: dict[int, tuple[str, float, Instance]] = {}
+        for one in weighty(instances):
+            number = known[one.id] = numbers.get(one.id, 0)
+            if not number or entries[number][1] is not one:
+                period = 1.0 / (one.weight or 1.0)
+                if number and entries[number][0] == period:
+                    entries[number] = (period, one)
+                else:
+                    changed[number or -len(changed) - 1] = (one.id, period, one)
+        for gone in numbers.keys() - known.keys():
+            del entries[numbers[gone]]
+        self._numbers = known
+        self._enter(changed)
+        if len(self._queue) > 64 + 2 * len(entries):
+            self._compact()
+
+    def _enter(self, changed: dict[int, tuple[str, float, Instance]]) -> None:
+        """New entries, by the number of the old one; below 0 for newcomers."""
+        dues = {number: due for due, number in self._queue} if any(number > 0 for number in changed) else {}
+        for number, (name, period, instance) in changed.items():
+            if number > 0:
+                left = (dues[number] - self._now) / self._entries.pop(number)[0]
             else:
                 self._newcomers += 1
                 left = (self._newcomers * _GOLDEN) % 1.0
-            queue.append((left * period, index, period, instance))
-        heapify(queue)
-        self._queue = queue
-        self._now = 0.0
+            self._last += 1
+            self._numbers[name] = self._last
+            self._entries[self._last] = (period, instance)
+            self._queue.append((self._now + left * period, self._last))
+        if changed:
+            heapify(self._queue)
+
+    def _compact(self) -> None:
+        """Only valid entries, and virtual time from 0 again, so that it never loses precision."""
+        now, self._now = self._now, 0.0
+        self._queue = [(due - now, number) for due, number in self._queue if number in self._entries]
+        heapify(self._queue)
 
     def pick(self, rng: Random) -> Instance | None:
         """The one that is due first."""
         queue = self._queue
-        if not queue:
-            return None
-        due, index, period, instance = queue[0]
-        self._now = due
-        heapreplace(queue, (due + period, index, period, instance))
-        return instance
+        while queue:
+            due, number = queue[0]
+            found = self._entries.get(number)
+            if found is not None:
+                self._now = due
+                heapreplace(queue, (due + found[0], number))
+                if due > _REBASE_AT:
+                    self._compact()
+                return found[1]
+            heappop(queue)
+        return None
 
 
 BALANCERS: dict[str, type[RoundRobin | WeightedRandom | SmoothWeighted]] = {

@@ -23,8 +23,12 @@ _PLACE_BITS = 24
 _PLACE_MASK = (1 << _PLACE_BITS) - 1
 _POINTS_PER_HASH = 8
 """Eight points of 64 bits from one digest of 64 bytes."""
-_SIZES = (251, 2_039, 65_537, 655_373)
-"""Primes, as Maglev's tables must be; §5.3 of the paper measures 65,537 and 655,373."""
+_SIZES = (251, 2_039, 16_381, 65_537, 131_071)
+"""Primes, as Maglev's tables must be, with a hundred slots for each instance. §5.3 of the paper measures 65,537 and
+655,373."""
+_SIZE_LARGEST = 655_373
+_SLOTS_MIN = 10
+"""For each instance, before the largest table is used, which takes five times as long to fill."""
 
 
 @runtime_checkable
@@ -51,7 +55,11 @@ class RingHash:
     """
 
     def __init__(self) -> None:
-        self._instances: list[Instance] = []
+        self._chosen: list[Instance] = []
+        self._places: list[Instance | None] = []
+        """The instances; None where one has left, until another one comes."""
+        self._owners: dict[str, tuple[int, int]] = {}
+        """(place, number of points on the ring) by id."""
         self._points: list[int] = []
         self._hashes: dict[str, list[int]] = {}
         self._running: dict[str, int] = {}
@@ -59,23 +67,53 @@ class RingHash:
         self._weight = 0.0
 
     def rebuild(self, instances: Sequence[Instance]) -> None:
-        """Some milliseconds for ``CLIENT_RING_POINTS_MAX`` points; hashes of known instances are kept."""
-        self._instances = chosen = weighty(instances)
-        weights = [one.weight or 1.0 for one in chosen]
-        self._weight = sum(weights)
+        """Only the points of what has changed are taken off the ring and put onto it; hashes are kept."""
+        chosen = weighty(instances)
+        if chosen == self._chosen:
+            return
+        self._chosen = chosen
+        self._weight = sum([one.weight or 1.0 for one in chosen])
+        counts = self._counts(chosen)
+        before = self._owners
+        owners: dict[str, tuple[int, int]] = {}
+        entering = []
+        for one, count in zip(chosen, counts, strict=True):
+            known = before.get(one.id)
+            if known is not None and known[1] == count:
+                owners[one.id] = known
+                self._places[known[0]] = one
+            else:
+                entering.append((one, count))
+        leaving = {place for name, (place, _) in before.items() if name not in owners}
+        if leaving:
+            self._points = [point for point in self._points if point & _PLACE_MASK not in leaving]
+            for place in leaving:
+                self._places[place] = None
+        free = [place for place, one in enumerate(self._places) if one is None] if entering or leaving else []
+        for one, count in entering:
+            place = free.pop() if free else len(self._places)
+            self._places[place : place + 1] = [one]
+            known_hashes = self._hashes.get(one.id, [])
+            found = known_hashes if len(known_hashes) >= count else _points(one.id, count)
+            self._hashes[one.id] = found
+            self._points += [(point << _PLACE_BITS) | place for point in found[:count]]
+            owners[one.id] = (place, count)
+        if entering:
+            self._points.sort()
+        self._owners = owners
+        for gone in self._hashes.keys() - owners.keys():
+            del self._hashes[gone]
+
+    def _counts(self, chosen: Sequence[Instance]) -> list[int]:
+        """Points for each: in proportion to the weights, but ten times the mean at most, so that one odd weight does not
+        crowd the ring. They depend on who is there alone, not on who was, so all consumers have the same ring.
+        """
         each = limits.CLIENT_RING_POINTS
         if each * len(chosen) > limits.CLIENT_RING_POINTS_MAX:
             each = max(1, limits.CLIENT_RING_POINTS_MAX // len(chosen))
-        hashes, points = {}, []
-        for place, (one, weight) in enumerate(zip(chosen, weights, strict=True)):
-            # Ten times the mean at most, so that one odd weight does not crowd the ring.
-            share = weight * len(chosen) / self._weight
-            count = max(1, min(round(each * share), each * 10))
-            known = self._hashes.get(one.id, [])
-            hashes[one.id] = found = known if len(known) >= count else _points(one.id, count)
-            points += [(point << _PLACE_BITS) | place for point in found[:count]]
-        points.sort()
-        self._points, self._hashes = points, hashes
+        factor = each * len(chosen) / self._weight if chosen else 0.0
+        most = each * 10
+        return [max(1, min(round(factor * (one.weight or 1.0)), most)) for one in chosen]
 
     def pick(self, rng: Random) -> Instance | None:
         """One at a random point, for calls without a key."""
@@ -100,7 +138,7 @@ class RingHash:
         self._total = max(0, self._total - 1)
 
     def _at(self, point: int) -> Instance | None:
-        points, instances = self._points, self._instances
+        points, places = self._points, self._places
         if not points:
             return None
         index = bisect(points, (point << _PLACE_BITS) - 1)
@@ -111,12 +149,13 @@ class RingHash:
             place = points[(index + step) % len(points)] & _PLACE_MASK
             if place in passed:
                 continue
-            instance = instances[place]
+            instance = places[place]
+            assert instance is not None, "only the points of present instances are on the ring"
             if self._running.get(instance.id, 0) + 1 <= self._bound(instance):
                 return instance
             first = first or instance
             passed.add(place)
-            if len(passed) == len(instances):
+            if len(passed) == len(self._owners):
                 break
         return first
 
@@ -136,9 +175,10 @@ def _points(instance_id: str, count: int) -> list[int]:
 class Maglev:
     """Maglev's look-up table (Eisenbud and others, NSDI 2016, §3.4): nearly perfect shares, little disruption.
 
-    Each instance fills its slots in an order of its own; they take turns, the heavier ones more often. The table has at
-    least a hundred slots for each instance, up to 655,373 in all. Filling a large one takes a noticeable part of a
-    second, so for thousands of instances that change often ``ring_hash`` is the better choice.
+    Each instance fills its slots in an order of its own; they take turns, the heavier ones more often. The table has a
+    hundred slots for each instance up to 1,310 of them, ten up to 13,107, and 655,373 in all beyond. Filling it takes a
+    tenth of a second for 1,000 instances and the event loop waits for it, so for thousands that change often ``ring_hash``
+    is the better choice. A service that grows into the next table has nearly all its keys moved once.
     """
 
     def __init__(self) -> None:
@@ -149,8 +189,7 @@ class Maglev:
         """Fill the table. Sorted by id first, so that all consumers fill it alike."""
         chosen = sorted(weighty(instances), key=_id)
         if [(one.id, one.weight) for one in chosen] != [(one.id, one.weight) for one in self._instances]:
-            size = next((size for size in _SIZES if size >= 100 * len(chosen)), _SIZES[-1])
-            self._table = _filled(chosen, size) if chosen else []
+            self._table = _filled(chosen, _size(len(chosen))) if chosen else []
         self._instances = chosen
 
     def pick(self, rng: Random) -> Instance | None:
@@ -166,28 +205,52 @@ def _id(instance: Instance) -> str:
     return instance.id
 
 
+def _size(count: int) -> int:
+    found = next((size for size in _SIZES if size >= 100 * count), _SIZES[-1])
+    return found if found >= _SLOTS_MIN * count else _SIZE_LARGEST
+
+
 def _filled(chosen: Sequence[Instance], size: int) -> list[int]:
+    """Each in its turn takes the next free slot of its own order; a lighter one sits out as many turns as it is lighter.
+
+    The order of an instance is offset, offset + skip, offset + 2 skip, … modulo the size, which is prime. What is free is
+    kept in bytes, which stay in the cache where a list of numbers would not.
+    """
     heaviest = max(one.weight or 1.0 for one in chosen)
-    offsets, skips, credits_, steps = [], [], [], []
+    nexts, skips = [], []
     for one in chosen:
         digest = blake2b(one.id.encode(), digest_size=16).digest()
-        offsets.append(int.from_bytes(digest[:8], "big") % size)
+        nexts.append(int.from_bytes(digest[:8], "big") % size)
         skips.append(int.from_bytes(digest[8:], "big") % (size - 1) + 1)
-        credits_.append(0.0)
-        steps.append((one.weight or 1.0) / heaviest)
-    table = [-1] * size
+    steps = [(one.weight or 1.0) / heaviest for one in chosen]
+    credits_ = [0.0] * len(chosen)
+    places = list(range(len(chosen)))
+    table, taken = [0] * size, bytearray(size)
     left = size
     while True:
-        for place, step in enumerate(steps):
-            credits_[place] += step
-            if credits_[place] < 1.0:
-                continue
-            credits_[place] -= 1.0
-            slot, skip = offsets[place], skips[place]
-            while table[slot] >= 0:
-                slot = (slot + skip) % size
+        # Whoever has no turn yet in this round is left out before, so that equal weights pay nothing for it.
+        turns = places if min(steps) == 1.0 else _turns(places, steps, credits_)
+        for place in turns:
+            slot, skip = nexts[place], skips[place]
+            while taken[slot]:
+                slot += skip
+                if slot >= size:
+                    slot -= size
+            taken[slot] = 1
             table[slot] = place
-            offsets[place] = (slot + skip) % size
+            slot += skip
+            nexts[place] = slot if slot < size else slot - size
             left -= 1
             if not left:
                 return table
+
+
+def _turns(places: Sequence[int], steps: Sequence[float], credits_: list[float]) -> list[int]:
+    turns = []
+    for place in places:
+        credit = credits_[place] + steps[place]
+        if credit >= 1.0:
+            credit -= 1.0
+            turns.append(place)
+        credits_[place] = credit
+    return turns

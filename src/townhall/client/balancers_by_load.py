@@ -35,49 +35,56 @@ class LoadAware(Protocol):
 class LeastOutstanding:
     """The instance with the fewest running calls in proportion to its weight; equals take turns.
 
-    A heap of (load, turn, place); an instance's entry is stale once it has a later turn, and is dropped when it comes
-    up. So a pick, a beginning and an end cost O(log n). The first order is drawn, so that many consumers do not begin
-    with the same.
+    A heap of (load, turn, id); an instance's entry is stale once it has another turn, and is dropped when it comes up. So
+    a pick, a beginning and an end cost O(log n), and a change no more than a look at each instance. A newcomer's first
+    turn is drawn among those of all, so that many consumers do not begin with the same.
     """
 
     def __init__(self) -> None:
-        self._instances: list[Instance] = []
-        self._places: dict[str, int] = {}
+        self._instances: dict[str, Instance] = {}
         self._running: dict[str, int] = {}
         """Calls by instance id, also to instances that are not candidates now; none for 0."""
-        self._heap: list[tuple[float, int, int]] = []
-        self._turns: list[int] = []
-        """By place, the turn of its valid entry."""
-        self._turn = -1
-        """The last turn given to give; below 0 until the first pick after a change lays the heap out."""
+        self._heap: list[tuple[float, float, str]] = []
+        self._turns: dict[str, float] = {}
+        """The turn of each instance's valid entry."""
+        self._waiting: list[str] = []
+        """Newcomers: the next pick, which has the chance for it, draws their turns."""
+        self._turn = 0
 
     def rebuild(self, instances: Sequence[Instance]) -> None:
-        """Running calls are remembered."""
-        self._instances = weighty(instances)
-        self._places = {one.id: place for place, one in enumerate(self._instances)}
-        self._heap = []
-        self._turn = -1
+        """Running calls and turns are remembered."""
+        before = self._instances
+        now = self._instances = {one.id: one for one in weighty(instances)}
+        for gone in before.keys() - now.keys():
+            self._turns.pop(gone, None)
+        self._waiting = [name for name in self._waiting if name in now and name in before]
+        for name, one in now.items():
+            known = before.get(name)
+            if known is None:
+                self._waiting.append(name)
+            elif known is not one and known.weight != one.weight and name in self._turns:
+                self._enter(name, self._next_turn())
 
     def pick(self, rng: Random) -> Instance | None:
         """The least busy one."""
-        if self._turn < 0:
-            self._shuffle(rng)
+        if self._waiting:
+            self._welcome(rng)
         heap = self._heap
         while heap:
-            load, turn, place = heap[0]
-            if turn == self._turns[place]:
+            load, turn, name = heap[0]
+            if turn == self._turns.get(name):
                 # Behind its equals: who picks without telling of the calls must not get the same for ever.
-                self._turn += 1
-                self._turns[place] = self._turn
-                heapreplace(heap, (load, self._turn, place))
-                return self._instances[place]
+                turn = self._turns[name] = self._next_turn()
+                heapreplace(heap, (load, turn, name))
+                return self._instances[name]
             heappop(heap)
         return None
 
     def begun(self, instance: Instance, *, now_ms: float) -> None:
         """See ``LoadAware``."""
         self._running[instance.id] = self._running.get(instance.id, 0) + 1
-        self._moved(instance.id)
+        if instance.id in self._turns:
+            self._enter(instance.id, self._next_turn())
 
     def ended(self, instance: Instance, *, now_ms: float, duration_ms: float, failed: bool) -> None:
         """See ``LoadAware``."""
@@ -86,33 +93,32 @@ class LeastOutstanding:
             self._running[instance.id] = left
         else:
             self._running.pop(instance.id, None)
-        self._moved(instance.id)
+        if instance.id in self._turns:
+            self._enter(instance.id, self._next_turn())
 
-    def _moved(self, instance_id: str) -> None:
-        place = self._places.get(instance_id)
-        if place is None:
-            return
-        if self._turn < 0:
-            return
+    def _next_turn(self) -> int:
         self._turn += 1
-        self._turns[place] = self._turn
-        heappush(self._heap, (self._load(place), self._turn, place))
+        return self._turn
+
+    def _enter(self, name: str, turn: float) -> None:
+        """A new entry, which makes the old one stale."""
+        self._turns[name] = turn
+        heappush(self._heap, (self._load(name), turn, name))
         if len(self._heap) > 64 + 4 * len(self._instances):
-            self.rebuild(self._instances)
+            self._heap = [entry for entry in self._heap if entry[1] == self._turns.get(entry[2])]
+            heapify(self._heap)
 
-    def _shuffle(self, rng: Random) -> None:
-        places = list(range(len(self._instances)))
-        rng.shuffle(places)
-        self._heap = [(self._load(place), turn, place) for turn, place in enumerate(places)]
+    def _welcome(self, rng: Random) -> None:
+        """The turns of the last round lie within as many as there are instances; fractions meet no one else's."""
+        count = len(self._instances)
+        for name in self._waiting:
+            turn = self._turns[name] = self._turn + 1 - count * rng.random()
+            self._heap.append((self._load(name), turn, name))
         heapify(self._heap)
-        self._turns = [0] * len(places)
-        for turn, place in enumerate(places):
-            self._turns[place] = turn
-        self._turn = len(places)
+        self._waiting = []
 
-    def _load(self, place: int) -> float:
-        instance = self._instances[place]
-        return self._running.get(instance.id, 0) / (instance.weight or 1.0)
+    def _load(self, name: str) -> float:
+        return self._running.get(name, 0) / (self._instances[name].weight or 1.0)
 
 
 class _Estimate:
@@ -148,9 +154,12 @@ class PeakEwma:
         """What was learnt stays with the instances that stay, or that have calls running."""
         self._instances = weighty(instances)
         known = self._estimates
-        self._at = [known.get(one.id) or _Estimate() for one in self._instances]
-        kept = {one: estimate for one, estimate in known.items() if estimate.running}
-        kept.update((one.id, estimate) for one, estimate in zip(self._instances, self._at, strict=True))
+        names = [one.id for one in self._instances]
+        self._at = [known.get(name) or _Estimate() for name in names]
+        kept = dict(zip(names, self._at, strict=True))
+        for gone in known.keys() - kept.keys():
+            if known[gone].running:
+                kept[gone] = known[gone]
         self._estimates = kept
 
     def pick(self, rng: Random) -> Instance | None:

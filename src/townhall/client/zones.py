@@ -40,6 +40,9 @@ class ZoneAware:
         self._zone = zone
         self._region = region
         self._levels = (make(), make(), make())
+        # Asked once: at each call it would cost more than the call.
+        self._loads = tuple(level if isinstance(level, LoadAware) else None for level in self._levels)
+        self._keyed = {id(level): level for level in self._levels if isinstance(level, KeyAware)}
         self._edges: list[float] = []
         self._used: list[Balancer] = []
         self._known = [0, 0, 0]
@@ -80,18 +83,19 @@ class ZoneAware:
         level = self._drawn(rng)
         if level is None:
             return None
-        return level.pick_for(key, rng) if isinstance(level, KeyAware) else level.pick(rng)
+        keyed = self._keyed.get(id(level))
+        return keyed.pick_for(key, rng) if keyed is not None else level.pick(rng)
 
     def begun(self, instance: Instance, *, now_ms: float) -> None:
         """See ``LoadAware``."""
-        level = self._levels[self._level(instance)]
-        if isinstance(level, LoadAware):
+        level = self._loads[self._level(instance)]
+        if level is not None:
             level.begun(instance, now_ms=now_ms)
 
     def ended(self, instance: Instance, *, now_ms: float, duration_ms: float, failed: bool) -> None:
         """See ``LoadAware``."""
-        level = self._levels[self._level(instance)]
-        if isinstance(level, LoadAware):
+        level = self._loads[self._level(instance)]
+        if level is not None:
             level.ended(instance, now_ms=now_ms, duration_ms=duration_ms, failed=failed)
 
     def _drawn(self, rng: Random) -> Balancer | None:

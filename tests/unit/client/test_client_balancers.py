@@ -6,10 +6,12 @@ import itertools
 from collections import Counter
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from townhall.client import balancers
 from townhall.client.balancers import BALANCERS, Balancer, RoundRobin, SmoothWeighted, WeightedRandom
 from townhall.client.records import Instance
 
@@ -175,3 +177,36 @@ def test_rebuilding_with_the_same_changes_nothing_of_the_order() -> None:
         rebuilt.rebuild(known)
         interrupted += picks(rebuilt, 1)
     assert Counter(straight) == Counter(interrupted)
+
+
+@given(
+    history=st.lists(st.tuples(st.lists(st.integers(1, 9), min_size=1, max_size=7), st.integers(0, 40)), max_size=12),
+    last=st.lists(st.integers(1, 9), min_size=1, max_size=7),
+)
+@settings(max_examples=100, deadline=None)
+def test_smooth_gives_exact_shares_after_any_changes(history: list[tuple[list[int], int]], last: list[int]) -> None:
+    balancer = SmoothWeighted()
+    for weights, count in history:
+        balancer.rebuild(instances(*map(float, weights)))
+        picks(balancer, count)
+    balancer.rebuild(instances(*map(float, last)))
+    counts = Counter(picks(balancer, sum(last) * 10))
+    # A due time that was carried over may lie on either side of the last whole round.
+    assert all(abs(counts[f"i{n}"] - weight * 10) <= 2 for n, weight in enumerate(last))
+    assert len(balancer._queue) <= 64 + 2 * 7 + 7
+    assert balancer._entries.keys() == set(balancer._numbers.values())
+
+
+def test_smooth_keeps_its_shares_when_virtual_time_begins_anew(monkeypatch) -> None:
+    monkeypatch.setattr(balancers, "_REBASE_AT", 3.0)
+    balancer = SmoothWeighted()
+    balancer.rebuild(instances(1, 2, 5))
+    assert Counter(picks(balancer, 800)) == {"i0": 100, "i1": 200, "i2": 500}
+    assert balancer._now <= 4.0
+
+
+def test_smooth_gives_the_instance_as_it_is_now() -> None:
+    balancer = SmoothWeighted()
+    balancer.rebuild(instances(1, 1))
+    balancer.rebuild([msgspec.structs.replace(one, zone="b") for one in instances(1, 1)])
+    assert {one.zone for _ in range(4) if (one := balancer.pick(Random(1)))} == {"b"}

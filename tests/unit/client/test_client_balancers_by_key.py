@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from hashlib import blake2b
 from random import Random
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from townhall.client.balancers import Balancer
-from townhall.client.balancers_by_key import KeyAware, Maglev, RingHash, hashed
+from townhall.client.balancers_by_key import KeyAware, Maglev, RingHash, _filled, _size, hashed
 from townhall.model.limits import CLIENT_RING_LOAD_FACTOR, CLIENT_RING_POINTS, CLIENT_RING_POINTS_MAX
 
 KEYS = [f"key-{number}".encode() for number in range(4_000)]
@@ -105,3 +106,48 @@ def test_a_large_ring_has_fewer_points_each() -> None:
     balancer.rebuild(instances(*[1.0] * 3_000))
     assert len(balancer._points) <= CLIENT_RING_POINTS_MAX
     assert len(shares(balancer, 100)) > 50
+
+
+@given(
+    history=st.lists(st.lists(st.sampled_from([0.0, 1.0, 1.0, 2.0]), min_size=1, max_size=6), min_size=1, max_size=5)
+)
+@settings(max_examples=30, deadline=None)
+def test_a_ring_depends_on_who_is_there_and_not_on_who_was(history: list[list[float]]) -> None:
+    grown, fresh = RingHash(), RingHash()
+    for weights in history:
+        grown.rebuild(instances(*weights))
+    fresh.rebuild(instances(*history[-1])[::-1])
+    assert [owner.id for owner in map(grown._at, range(0, 2**64, 2**58)) if owner] == [
+        owner.id for owner in map(fresh._at, range(0, 2**64, 2**58)) if owner
+    ]
+    assert len(grown._points) == len(fresh._points)
+    assert grown._hashes.keys() == fresh._hashes.keys()
+    assert len(grown._places) <= 2 * max(map(len, history))
+
+
+def plainly_filled(ids: list[str], size: int) -> list[int]:
+    """The table as §3.4 of the paper fills it, for equal weights."""
+    orders = []
+    for one in ids:
+        digest = blake2b(one.encode(), digest_size=16).digest()
+        offset, skip = int.from_bytes(digest[:8], "big") % size, int.from_bytes(digest[8:], "big") % (size - 1) + 1
+        orders.append(iter([(offset + step * skip) % size for step in range(size)]))
+    table: dict[int, int] = {}
+    while len(table) < size:
+        for place, order in enumerate(orders):
+            if len(table) < size:
+                table[next(slot for slot in order if slot not in table)] = place
+    return [table[slot] for slot in range(size)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 30])
+def test_maglev_fills_its_table_as_the_paper_does(count: int) -> None:
+    fleet = instances(*[1.0] * count)
+    assert _filled(fleet, 2_039) == plainly_filled([one.id for one in fleet], 2_039)
+
+
+def test_maglev_has_slots_enough_for_each() -> None:
+    for count in (1, 2, 20, 21, 655, 656, 1_310, 1_311, 13_107, 13_108, 100_000):
+        assert _size(count) >= (100 * count if count <= 1_310 else 10 * count if count <= 13_107 else 6 * count)
+    counts = Counter(_filled(instances(*[1.0] * 200), _size(200)))
+    assert max(counts.values()) - min(counts.values()) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 import pytest
@@ -131,3 +132,45 @@ def test_the_published_experiment() -> None:
     assert within_a_second(RoundRobin(), seconds=20) < 0.96
     assert within_a_second(LeastOutstanding(), seconds=20) > 0.985
     assert within_a_second(PeakEwma(), seconds=20) > 0.995
+
+
+@given(
+    fleets=st.lists(st.lists(st.sampled_from([1.0, 1.0, 2.0, 5.0]), min_size=1, max_size=6), min_size=1, max_size=6),
+    steps=st.lists(st.tuples(st.booleans(), st.integers(0, 99)), max_size=40),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_least_busy_is_picked_whoever_comes_and_goes(
+    fleets: list[list[float]], steps: list[tuple[bool, int]], seed: int
+) -> None:
+    balancer, rng = LeastOutstanding(), Random(seed)
+    running: list[Instance] = []
+    for weights in fleets:
+        fleet = instances(*weights)
+        balancer.rebuild(fleet)
+        for begin, number in steps:
+            if begin or not running:
+                chosen = balancer.pick(rng)
+                assert chosen in fleet
+                loads = {one.id: sum(each.id == one.id for each in running) / one.weight for one in fleet}
+                assert loads[chosen.id] == min(loads.values())
+                balancer.begun(chosen, now_ms=0)
+                running.append(chosen)
+            else:
+                balancer.ended(running.pop(number % len(running)), now_ms=0, duration_ms=1, failed=False)
+        assert balancer._turns.keys() <= {one.id for one in fleet}
+
+
+def test_equals_take_turns_and_newcomers_a_place_among_them() -> None:
+    places: Counter[int] = Counter()
+    for seed in range(400):
+        balancer, rng = LeastOutstanding(), Random(seed)
+        balancer.rebuild(instances(1, 1, 1))
+        order = [one.id for _ in range(6) if (one := balancer.pick(rng))]
+        assert order[:3] == order[3:]
+        assert len(set(order)) == 3
+        balancer.rebuild(instances(1, 1, 1, 1))
+        order = [one.id for _ in range(8) if (one := balancer.pick(rng))]
+        assert order[:4] == order[4:]
+        places[order.index("i3")] += 1
+    assert all(50 <= places[place] <= 150 for place in range(4))
