@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import consul, etcd, gateway, peers, scenarios
+from bench import consul, etcd, gateway, peers, scenarios, sdk
 
 RESULTS = Path(__file__).parent / "results"
 PEERS = "peers"
@@ -32,6 +32,7 @@ SCENARIOS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     **consul.SCENARIOS,
     **etcd.SCENARIOS,
     **gateway.SCENARIOS,
+    **sdk.SCENARIOS,
     PEERS: peers.measure,
 }
 

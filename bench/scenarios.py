@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import statistics
 import time
-import timeit
 from collections.abc import Callable
 from typing import Any
 from urllib import request as urlrequest
 
 from bench.server import Server, generate, load, server
-from townhall.client.balancers import BALANCERS
-from townhall.client.records import Instance
 
 Row = dict[str, Any]
 SERVICES = 1_000
@@ -197,30 +193,6 @@ def start(rounds: int) -> list[Row]:
     return [{"what": "start → first answer", "seconds": statistics.median(seconds), "most_seconds": max(seconds)}]
 
 
-def pick(rounds: int) -> list[Row]:
-    """The SDK's choice of an instance, with ten of them."""
-    rng = random.Random(1)
-    crowd = [
-        Instance(
-            id=str(n),
-            service="web",
-            namespace="default",
-            group="default",
-            address="127.9.0.1",
-            port=80 + n,
-            weight=1.0 + n % 3,
-        )
-        for n in range(10)
-    ]
-    rows = []
-    for name, kind in BALANCERS.items():
-        balancer = kind()
-        balancer.rebuild(crowd)
-        runs = timeit.repeat(lambda pick=balancer.pick: pick(rng), number=100_000, repeat=max(5, rounds))  # type: ignore[misc]
-        rows.append({"what": f"pick, {name}", "microseconds": statistics.median(runs) * 10})
-    return rows
-
-
 SCENARIOS: dict[str, Callable[[int], list[Row]]] = {
     "reads": reads,
     "registrations": registrations,
@@ -229,5 +201,4 @@ SCENARIOS: dict[str, Callable[[int], list[Row]]] = {
     "detection": detection,
     "scale": scale,
     "start": start,
-    "pick": pick,
 }

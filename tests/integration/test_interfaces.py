@@ -12,6 +12,7 @@ from townhall.client.interface_store import PREFIX, InterfaceStore
 from townhall.client.interfaces import revision_of
 from townhall.model import limits
 from townhall_process import TownhallProcess
+from townhall_process import townhall as command
 
 OPENAPI = {"openapi": "3.1.0", "paths": {"/users/{id}": {"get": {"responses": {"200": {"description": "one"}}}}}}
 WITH_SEARCH = {**OPENAPI, "paths": {**OPENAPI["paths"], "/search": {"get": {"responses": {"200": {}}}}}}  # type: ignore[dict-item]
@@ -93,5 +94,44 @@ def test_the_instance_serves_what_the_registry_lost(registry: TownhallProcess) -
             async with townhall.Consumer(url, snapshot_directory=None) as consumer:
                 assert await consumer["served"].interfaces() == {offered.revision: offered}
             await api.kv.delete(key)
+
+    run(main())
+
+
+def test_the_command_line_shows_who_has_which(registry: TownhallProcess) -> None:
+    old, new = townhall.Interfaces(openapi=OPENAPI), townhall.Interfaces(openapi=WITH_SEARCH, methods=["x"])
+
+    def shown(*arguments: str, code: int = 0) -> str:
+        done = command("interfaces", *arguments, server=registry.url)
+        assert done.returncode == code, done.stderr
+        return done.stdout if not code else done.stderr
+
+    async def main() -> None:
+        url = registry.url
+        first = townhall.Provider(url, service="shown", id="one", port=9001, interfaces=old)
+        second = townhall.Provider(url, service="shown", id="two", port=9002, interfaces=new)
+        plain = townhall.Provider(url, service="shown", id="plain", port=9003)
+        async with first, second, plain:
+            text = await asyncio.to_thread(shown, "shown")
+            rows = {line.split()[-1]: line.split() for line in text.splitlines()[1:4]}
+            assert rows["one"] == [old.revision, "1", "1", "1", "openapi", "one"]
+            assert rows["two"] == [new.revision, "1", "1", "3", "openapi", "two"]
+            assert rows["plain"] == ["-", "1", "1", "?", "-", "plain"]
+            assert text.splitlines()[-3:] == ["+ GET /search", "+ x", "~ openapi differs"]
+            found = json.loads(await asyncio.to_thread(shown, "shown", "--json"))
+            assert [one["revision"] for one in found["revisions"]] == [old.revision, new.revision, None]
+            assert found["revisions"][0]["methods"] == ["GET /users/{id}"]
+            document = await asyncio.to_thread(shown, "shown", "--show", old.revision[:8])
+            assert document == old.data.decode() + "\n"
+            back = await asyncio.to_thread(shown, "shown", "--diff", new.revision, old.revision)
+            assert back.splitlines() == ["- GET /search", "- x", "~ openapi differs"]
+            same = await asyncio.to_thread(shown, "shown", "--diff", old.revision, old.revision[:9])
+            assert same == "no difference in what is offered\n"
+            changes = json.loads(
+                await asyncio.to_thread(shown, "shown", "--diff", old.revision, new.revision, "--json")
+            )
+            assert changes == {"added": ["GET /search", "x"], "removed": [], "changed": ["openapi"]}
+            assert "revision that begins" in shown("shown", "--show", "zz", code=4)
+        assert "there is no service" in shown("never-was", code=4)
 
     run(main())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from townhall.client.api import Registry
 from townhall.client.http import HttpClient
 from townhall.client.interface_book import InterfaceBook
+from townhall.client.interface_files import InterfaceFiles
 from townhall.client.interface_store import InterfaceStore
 from townhall.client.mirror import Mirror
 from townhall.client.snapshot_file import SnapshotFiles, default_directory
@@ -50,14 +51,15 @@ class SharedMirror:
         self.pid = os.getpid()
         self.users = 0
         registry = Registry(_urls(key.urls), token=key.token, ssl_context=key.ssl_context)
-        files = None
+        files = interface_files = None
         if key.snapshot_directory is not None:
             directory = Path(key.snapshot_directory) if key.snapshot_directory else default_directory()
             files = SnapshotFiles(directory, registry.transport.origins)
+            interface_files = InterfaceFiles(directory)
         self.mirror = Mirror(registry, name=key.name or own_name(), files=files)
         self.http = HttpClient(ssl_context=key.ssl_context)
         """For calls to instances; it ends with the mirror."""
-        self.interfaces = InterfaceBook(InterfaceStore(registry), self.http)
+        self.interfaces = InterfaceBook(InterfaceStore(registry), self.http, interface_files)
         """What the instances of all services offer."""
         self._begin()
 

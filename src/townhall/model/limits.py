@@ -581,6 +581,8 @@ CLIENT_INTERFACES_HOLDERS_MAX: Final = 3
 """Instances that are asked for a document in one round, when the registry has none."""
 CLIENT_INTERFACES_TTL_MS: Final = 3_600_000
 """A document stays in the registry for so long after its last provider has gone: time for consumers that come late."""
+CLIENT_INTERFACES_FILES_MAX: Final = 1_024
+"""Documents on disk, for all programs of a user; the least used half goes when there are more."""
 CLIENT_INTERFACES_VIEWS_MAX: Final = 64
 """Different ``with_interface`` of one service in a process; each has a balancer of its own that is told of changes."""
 CLIENT_WELL_KNOWN_HEAD_SIZE_MAX: Final = 8_192

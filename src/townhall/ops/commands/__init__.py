@@ -41,6 +41,7 @@ TABLE: Final[tuple[CommandRow, ...]] = (
     CommandRow("instances", "catalogue", "list the instances of a service with their verdict"),
     CommandRow("watch", "watch", "print changes of a service as they come"),
     CommandRow("subscribers", "catalogue", "who watches a service, and which revision each has seen"),
+    CommandRow("interfaces", "interfaces", "what a service offers, by revision, and what differs between two"),
     CommandRow("drain", "catalogue", "take an instance out of use without failing a call"),
     CommandRow("kv", "keys", "get, put, del, list and watch keys"),
     CommandRow("lock", "lock", "run a command while holding a lock", trailing=True),
