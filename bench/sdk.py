@@ -28,7 +28,7 @@ CLIENTS = ("httpx", "sdk", "sdk-httpx", "sdk-bare")
 def backends(count: int, *, delay_ms: float = 0.0, spread_ms: float = 0.0) -> Iterator[list[int]]:
     """The ports of so many backends, in one process on the first core."""
     figures = ("--count", str(count), "--delay-ms", str(delay_ms), "--spread-ms", str(spread_ms))
-    command = [*pinned(0), sys.executable, "-m", "bench.backends", *figures]
+    command = [*pinned(0), sys.executable, "-m", "bench.upstreams", *figures]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -1,6 +1,6 @@
 """Backends that do nothing but take their time: loopback HTTP servers in one process, one of which can be slow.
 
-    python -m bench.backends --count 11 --delay-ms 167 --spread-ms 5
+    python -m bench.upstreams --count 11 --delay-ms 167 --spread-ms 5
 
 Prints one JSON line with their ports when they listen, and serves until its standard input ends. ``GET /slow?2000`` makes
 the first backend that is asked so take 2,000 ms for each request from then on; ``/slow?0`` makes it usual again. With
