@@ -18,7 +18,8 @@ from townhall.core.codec_instances import InstanceChunk, load_instances, pack_in
 from townhall.core.facts import Commit
 from townhall.core.facts_guard import KeyRolePut, UserPut
 from townhall.core.guard import Guard
-from townhall.core.keyspace import TO_THE_END, Keyspace
+from townhall.core.key_records import read_record
+from townhall.core.keyspace import Keyspace
 from townhall.core.state import DEFAULT_SETTINGS, Lease, RemovedService, Service, Session, State
 from townhall.core.tally import Tally
 from townhall.core.ties import Ties
@@ -394,7 +395,7 @@ def _load_space(state: State, first: bytes, chunks: Iterator[bytes]) -> None:
     def records() -> Iterator[Sequence[Any]]:
         chunk = first
         while chunk[:1] == b"K":
-            yield msgspec.msgpack.decode(memoryview(chunk)[1:])
+            yield read_record(memoryview(chunk)[1:])
             chunk = next(chunks, b"")
 
     space = Keyspace.load(records())
@@ -410,7 +411,7 @@ def _derive(state: State) -> None:
         if lease is not None:
             lease.sessions = (lease.sessions or set()) | {session.id}
     for space in state.spaces.values():
-        for kv in space.range(b"\0", TO_THE_END)[0]:
+        for kv in space.leased():
             lease = state.leases.get(kv.lease)
             if lease is not None and lease.keys is None:
                 lease.keys = {(space.name, kv.key)}

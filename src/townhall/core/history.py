@@ -52,7 +52,7 @@ def size_of(kv: KeyValue) -> int:
 class History:
     """The log and the keys' lists. ``size`` is the approximate number of bytes held beyond the present keys."""
 
-    __slots__ = ("_holes", "_lists", "_log", "first", "size")
+    __slots__ = ("_holes", "_log", "first", "lists", "size")
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -61,7 +61,8 @@ class History:
         self._log: list[Entry | None] = []
         self._holes = 0
         """Purged entries that still take a place at the front of the log."""
-        self._lists: dict[bytes, list[KeyEvent]] = {}
+        self.lists: dict[bytes, list[KeyEvent]] = {}
+        """Key → its own events, for the keys that have such a list; others look at it, only this class changes it."""
 
     def __len__(self) -> int:
         """How many revisions are held."""
@@ -74,7 +75,7 @@ class History:
         the revision as a whole.
         """
         before = event.before
-        events = self._lists.get(event.key)
+        events = self.lists.get(event.key)
         if events is not None:
             events.append(event)
         elif before is not None:
@@ -88,11 +89,11 @@ class History:
     def _begin_list(self, event: KeyEvent, before: KeyValue) -> None:
         """The key's second event, or its first after its creation was forgotten."""
         if before.mod_revision < self.first:
-            self._lists[event.key] = [event]
+            self.lists[event.key] = [event]
         elif before.mod_revision == event.revision:  # made by the same transaction, whose entry is not closed yet
-            self._lists[event.key] = [KeyEvent(event.revision, event.key, before, None), event]
+            self.lists[event.key] = [KeyEvent(event.revision, event.key, before, None), event]
         else:
-            self._lists[event.key] = [self._event_at(before.mod_revision, event.key), event]
+            self.lists[event.key] = [self._event_at(before.mod_revision, event.key), event]
 
     def purge(self, upto: int, count_max: int) -> list[bytes]:
         """Forget up to ``count_max`` entries with a revision below ``upto``.
@@ -121,25 +122,21 @@ class History:
 
     def _drop(self, event: KeyEvent) -> bool:
         """Take a purged event off its key's list; False when it was the last one there."""
-        events = self._lists.get(event.key)
+        events = self.lists.get(event.key)
         if events is None:
             return False
         if events[-1] is event:
-            del self._lists[event.key]
+            del self.lists[event.key]
             return False
         if len(events) <= _EXACT_COUNT:
             del events[0]
         elif events[len(events) // 2].revision < self.first:
             del events[: bisect_left(events, self.first, key=_revision)]
         if len(events) == 1 and events[0].before is None and events[0].after is not None:
-            del self._lists[event.key]
+            del self.lists[event.key]
         return True
 
     # --- reading -----------------------------------------------------------------------------------------------------
-
-    def __contains__(self, key: bytes) -> bool:
-        """Whether the key has a list of its own."""
-        return key in self._lists
 
     def _event_at(self, revision: int, key: bytes) -> KeyEvent:
         entry = self._log[revision - self.first + self._holes]
@@ -153,7 +150,7 @@ class History:
 
     def at(self, key: bytes, revision: int, present: KeyValue | None) -> KeyValue | None:
         """The key as it was at a revision that is not forgotten; ``present`` is how it is now."""
-        events = self._lists.get(key)
+        events = self.lists.get(key)
         if events is None:
             return present if present is not None and present.mod_revision <= revision else None
         place = bisect_right(events, revision, key=_revision)
@@ -161,7 +158,7 @@ class History:
 
     def of_key(self, key: bytes, after: int, present: KeyValue | None) -> Sequence[KeyEvent]:
         """The key's events with a revision above ``after``, none of which is forgotten."""
-        events = self._lists.get(key)
+        events = self.lists.get(key)
         if events is None:
             if present is None or present.mod_revision <= after:
                 return ()
@@ -200,13 +197,13 @@ class History:
         assert size == self.size, (size, self.size)
         for key, own in by_key.items():
             self._check_key(key, own, live.get(key))
-        assert self._lists.keys() <= by_key.keys()
+        assert self.lists.keys() <= by_key.keys()
 
     def _check_key(self, key: bytes, events: list[KeyEvent], present: KeyValue | None) -> None:
         assert events[-1].after == present
         for earlier, later in pairwise(events):
             assert later.before == earlier.after
-        held = self._lists.get(key)
+        held = self.lists.get(key)
         if held is None:
             assert len(events) == 1
             assert events[0].before is None

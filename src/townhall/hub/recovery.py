@@ -72,11 +72,15 @@ def recover(engine: Engine, *, progress: Progress | None = None) -> Recovered:
 
 
 def _replay(engine: Engine, state: State, expected: int, progress: Progress | None) -> tuple[int, int]:
-    replayed = size = 0
+    replayed = size = spaces = 0
     changes = Changes(state.position)  # Nobody waits yet: what changed only has to go somewhere.
     for position, blob in engine.follow(state.position):
         if position != state.position + 1:
             raise Damaged(f"entry {position} follows {state.position}", position=state.position + 1)
+        if spaces != len(state.spaces):
+            spaces = len(state.spaces)
+            for space in state.spaces.values():
+                space.unsort()
         evolve(state, decode_commit(blob, position), changes)
         replayed += 1
         if replayed % _CHANGES_SPAN_COUNT == 0:
@@ -84,6 +88,8 @@ def _replay(engine: Engine, state: State, expected: int, progress: Progress | No
         size += len(blob)
         if progress is not None and replayed % PROGRESS_EVERY_COUNT == 0:
             progress(replayed, expected)
+    for space in state.spaces.values():
+        space.sort()
     if progress is not None:
         progress(replayed, expected)
     return replayed, size
