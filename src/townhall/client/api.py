@@ -39,6 +39,7 @@ from townhall.client.records import (
 from townhall.client.streams import SessionStream, WatchStream
 from townhall.client.transport import Call, Transport, decode, part, query_of
 from townhall.model import limits
+from townhall.model.check import CheckStatus
 from townhall.model.errors import PeerMisbehaved, TownhallError
 from townhall.model.instance import DEFAULT_GROUP, DEFAULT_NAMESPACE, ServiceKey, Verdict
 
@@ -244,6 +245,24 @@ class Registry:
         """Change what is given and keep the rest."""
         call = self._instance_call("PATCH", service, instance_id, body=msgspec.json.encode(changes))
         return await self.transport.fetch(call, Instance)
+
+    async def health(
+        self,
+        service: ServiceName,
+        instance_id: str,
+        status: CheckStatus | str,
+        *,
+        output: str = "",
+        incarnation: int = 0,
+    ) -> Instance:
+        """What a look at an instance found: ``critical`` takes it out of use with ``output`` as the reason."""
+        body = msgspec.json.encode({"status": str(status), "output": output, "incarnation": incarnation})
+        call = self._instance_call("PUT", service, instance_id, "/health", body=body)
+        return await self.transport.fetch(call, Instance)
+
+    async def forget_health(self, service: ServiceName, instance_id: str) -> None:
+        """Take back what was said of its health. Raises ``NotFound`` when nothing was."""
+        await self.transport.call(self._instance_call("DELETE", service, instance_id, "/health"))
 
     async def maintenance(self, service: ServiceName, instance_id: str, reason: str | None) -> None:
         """Take an instance out with a reason; None brings it back."""

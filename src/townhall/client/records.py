@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from townhall.model.check import CheckStatus
 from townhall.model.instance import DEFAULT_GROUP, DEFAULT_NAMESPACE, ServiceKey, Verdict
 
 __all__ = [
-    "Drain", "Instance", "Instances", "JsonObject", "Key", "Keys", "Lease", "Registered", "Registration", "Renewal", "ServiceRecord", "Services",
+    "Drain", "Health", "Instance", "Instances", "JsonObject", "Key", "Keys", "Lease", "Registered", "Registration", "Renewal", "ServiceRecord", "Services",
     "Subscriber", "Subscribers", "Written",
 ]  # fmt: skip
 
@@ -82,6 +83,13 @@ class Instance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return self.verdict == Verdict.SUSPECT
 
 
+class Health(msgspec.Struct, frozen=True):
+    """What a look at an instance found."""
+
+    status: CheckStatus
+    output: str = ""
+
+
 class Registration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The body of a registration. What is left at its default is left to the registry."""
 
@@ -107,6 +115,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """An existing lease to hang on; without one the registry grants a new one."""
     claim: str = ""
     """A random text that the process picked once; the same claim keeps the incarnation."""
+    health: Health | None = None
+    """What a look at it found; None leaves what was said before."""
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):

@@ -257,7 +257,8 @@ class DeleteNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PutCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """Make a check, or replace it. NotFound when the instance it is about does not exist.
+    """Make a check, or replace it. NotFound when the instance it is about does not exist. One without a node is the
+    provider's word on its instance (``model.check.word_name``).
 
     ``status`` None: a check that stands keeps its status and output; a new one is critical, as long as nothing else
     is known.
@@ -272,6 +273,8 @@ class PutCheck(msgspec.Struct, frozen=True, kw_only=True):
     key: ServiceKey | None = None
     """With ``instance``: the instance it is about; None: the whole node."""
     instance: str = ""
+    incarnation: int = 0
+    """Of the instance: Fenced when it has another one. 0 does not ask."""
     definition: CheckDefinition = NO_DEFINITION
 
 

@@ -12,8 +12,8 @@ from townhall.core import Context, Decision, Fact, Footprint, Shared, commands, 
 from townhall.core.decide_keys import claim_bound, claim_session
 from townhall.core.state import State
 from townhall.model import limits
-from townhall.model.check import Check, CheckDefinition, CheckKind, CheckStatus, Node
-from townhall.model.errors import InvalidField, NotFound, OverLimit
+from townhall.model.check import Check, CheckDefinition, CheckKind, CheckStatus, Node, word_name
+from townhall.model.errors import Fenced, InvalidField, NotFound, OverLimit
 from townhall.model.lease import EndReason
 
 __all__ = [
@@ -88,6 +88,13 @@ def put_check(state: State, command: commands.PutCheck, context: Context) -> Dec
                 service=str(command.key),
                 id=command.instance,
             )
+        incarnation = service.instances[command.instance].incarnation
+        if command.incarnation and command.incarnation != incarnation:
+            raise Fenced(
+                f"instance {command.instance!r} is in incarnation {incarnation}, not {command.incarnation}",
+                advice="it was registered again by somebody else; leave it alone",
+                incarnation=incarnation,
+            )
     elif command.instance:
         raise InvalidField("instance", "needs its service")
     return Decision(check_facts(state, (command,)))
@@ -147,8 +154,11 @@ def unstamped(check: Check) -> Check:
 
 def guard_check(put: commands.PutCheck) -> None:
     """Raise InvalidField for a check that cannot be run, or is larger than anybody needs."""
-    _guard_name("node", put.node)
-    _guard_name("check", put.id)
+    if put.node or put.key is None:
+        _guard_name("node", put.node)
+        _guard_name("check", put.id)
+    elif (put.node, put.id) != word_name(put.key, put.instance):
+        raise InvalidField("check", "without a node there is one check for each instance, named after it")
     for field, value in (("name", put.name), ("notes", put.notes)):
         if len(value) > limits.CHECK_OUTPUT_SIZE_MAX:
             raise InvalidField(field, f"longer than {limits.CHECK_OUTPUT_SIZE_MAX} characters")

@@ -11,6 +11,7 @@ from townhall.core.decide_leases import lease_ttl_ms, new_lease_id
 from townhall.core.decide_ties import guard_definition
 from townhall.core.state import Lease, Service, State
 from townhall.model import limits
+from townhall.model.check import word_name
 from townhall.model.errors import Conflict, InvalidField, LeaseNotFound, OverLimit
 from townhall.model.instance import Instance, ServiceKey
 from townhall.model.lease import EndReason, LeaseKind
@@ -45,6 +46,9 @@ def register(state: State, command: Register, context: Context) -> Decision:
     claim = command.claim or (existing.claim if existing is not None and goes_on else "")
     instance = _instance(command, claim=claim, lease=lease_id, existing=existing if goes_on else None)
     decided.append(facts.Registered(instance, not goes_on))
+    word = word_name(command.key, command.id)
+    if not goes_on and word in state.book.checks and all((put.node, put.id) != word for put in command.checks):
+        decided.append(facts.CheckDeleted(*word))  # What somebody said of the incarnation before.
     decided.extend(checks)
     if existing is not None and existing.lease and existing.lease != lease_id:
         old = state.leases.get(existing.lease)

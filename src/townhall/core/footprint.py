@@ -15,6 +15,7 @@ from townhall.core.commands import Register
 from townhall.core.decide_register import same_incarnation
 from townhall.core.state import State
 from townhall.core.tied_claims import with_ties
+from townhall.model.check import word_name
 from townhall.model.instance import ServiceKey
 
 __all__ = ["footprint", "within_together"]
@@ -34,9 +35,12 @@ def _register(state: State, command: Register) -> Footprint:
     if existing is None and not command.lease and not command.checks:  # nearly always
         return frozenset(((command.key, command.id),))
     claims: set[Hashable] = {(command.key, command.id)}
-    claims.update(("check", put.node, put.id) for put in command.checks)
+    checks = [(put.node, put.id) for put in command.checks]
+    if existing is not None:
+        checks.append(word_name(command.key, command.id))  # It goes with the incarnation that it was about.
+    claims.update(("check", *name) for name in checks)
     if state.bound:
-        decide_keys.claim_bound(state, ((put.node, put.id) for put in command.checks), claims)
+        decide_keys.claim_bound(state, checks, claims)
     if command.lease:
         claims.add(_relied_on(state, command.lease))
     if existing is not None and existing.lease:

@@ -12,7 +12,7 @@ import msgspec
 
 from townhall.model.instance import ServiceKey
 
-__all__ = ["ACTIVE_KINDS", "Check", "CheckDefinition", "CheckKind", "CheckStatus", "Node"]
+__all__ = ["ACTIVE_KINDS", "Check", "CheckDefinition", "CheckKind", "CheckStatus", "Node", "word_name"]
 
 
 class CheckStatus(enum.StrEnum):
@@ -83,6 +83,13 @@ class CheckDefinition(msgspec.Struct, frozen=True, gc=False, array_like=True, om
 
 
 NO_DEFINITION = CheckDefinition()
+
+
+def word_name(key: ServiceKey, instance: str) -> tuple[str, str]:
+    """``(node, id)`` of the check that holds the provider's own word on an instance's health. It belongs to no node, and
+    there is one for each instance.
+    """
+    return "", "/".join((*key, instance))
 
 
 class Check(msgspec.Struct, frozen=True, gc=False, array_like=True, kw_only=True):

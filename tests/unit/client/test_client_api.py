@@ -59,6 +59,11 @@ CASES: dict[str, Case] = {
     ),
     "maintenance": (lambda r: r.maintenance("user", "a/b", "x"), "PUT", THAT + "/maintenance", {}, {"reason": "x"}, None),
     "maintenance off": (lambda r: r.maintenance("user", "a/b", None), "DELETE", THAT + "/maintenance", {}, None, None),
+    "health": (
+        lambda r: r.health("user", "a/b", "critical", output="x", incarnation=4), "PUT", THAT + "/health", {},
+        {"status": "critical", "output": "x", "incarnation": 4}, ONE,
+    ),
+    "forget_health": (lambda r: r.forget_health("user", "a/b"), "DELETE", THAT + "/health", {}, None, None),
     "override": (
         lambda r: r.override("user", "a/b", "down", reason="x"), "PUT", THAT + "/override", {}, {"verdict": "down", "reason": "x"}, None,
     ),

@@ -16,8 +16,8 @@ from townhall.core.footprint import footprint
 from townhall.core.interest import InterestIndex
 from townhall.model import limits
 from townhall.model.access import Actor, Level, Resource, Rule
-from townhall.model.check import Check, CheckDefinition, CheckKind, CheckStatus
-from townhall.model.errors import Denied, InvalidField, NotFound, OverLimit
+from townhall.model.check import Check, CheckDefinition, CheckKind, CheckStatus, word_name
+from townhall.model.errors import Denied, Fenced, InvalidField, NotFound, OverLimit
 from townhall.model.instance import PROBED, Verdict
 
 PASSING, WARNING, CRITICAL = CheckStatus.PASSING, CheckStatus.WARNING, CheckStatus.CRITICAL
@@ -100,6 +100,34 @@ def test_a_new_incarnation_keeps_its_checks_and_what_they_say():
     world.run(put(status=CRITICAL))
     world.register("a", node="n", claim="two")
     assert world.instance("a").verdict is Verdict.DOWN
+
+
+def word(instance: str = "a", *, status: CheckStatus = CRITICAL, **fields: Any) -> commands.PutCheck:
+    node, name = word_name(WEB, instance)
+    return commands.PutCheck(
+        **({"node": node, "id": name, "key": WEB, "instance": instance, "status": status} | fields)
+    )
+
+
+def test_a_providers_word_belongs_to_an_incarnation():
+    world = web(claim="one")
+    first = world.instance("a").incarnation
+    world.run(word(output="HTTP 500", incarnation=first))
+    assert (world.instance("a").verdict, world.instance("a").reason) == (Verdict.DOWN, "HTTP 500")
+    world.register("a", node="n", claim="one", weight=2.0)
+    assert world.instance("a").verdict is Verdict.DOWN, "the same incarnation"
+    world.register("a", node="n", claim="two")
+    assert world.instance("a").verdict is Verdict.UP
+    with pytest.raises(Fenced):
+        world.run(word(incarnation=first))
+    world.register("a", node="n", claim="three", checks=(word(output="not yet"),))
+    assert world.instance("a").reason == "not yet"
+    assert world.reader.checks()[0].node == ""
+    with pytest.raises(InvalidField):
+        world.run(word(id="another"))
+    assert ("check", *word_name(WEB, "a")) in footprint(
+        commands.Register(key=WEB, id="a", address="127.0.0.1"), world.state
+    )
 
 
 def test_an_instance_takes_its_checks_with_it():

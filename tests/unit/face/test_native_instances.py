@@ -74,6 +74,32 @@ def test_maintenance(world: World) -> None:
     assert world.send("PUT", W1 + "/maintenance", {"why": 1}).status == 400
 
 
+def test_health_is_what_its_provider_says(world: World) -> None:
+    shown = world.send("PUT", W1 + "/health", {"status": "critical", "output": "HTTP 500", "incarnation": 1}).json
+    assert (shown["verdict"], shown["reason"], shown["callable"]) == ("down", "HTTP 500", False)
+    assert world.send("PUT", W1 + "/health", {"status": "warning", "output": "slow"}).json["callable"]
+    assert world.send("PUT", W1 + "/health", {"status": "critical", "incarnation": 7}).json["code"] == "fenced"
+    assert world.send("PUT", W1 + "/health", {"status": "bad"}).status == 400
+    assert world.send("PUT", W1 + "/health", {"output": "x"}).status == 400
+    world.send("PUT", W1 + "/health", {"status": "critical"})
+    assert world.send("DELETE", W1 + "/health").json["verdict"] == "up"
+    assert world.send("DELETE", W1 + "/health").status == 404
+    assert world.send("PUT", "/services/web/instances/nobody/health", {"status": "passing"}).status == 404
+
+
+def test_a_registration_may_say_how_it_is(world: World) -> None:
+    body = {
+        "service": "web",
+        "id": "w2",
+        "address": "127.0.0.1",
+        "health": {"status": "critical", "output": "no answer"},
+    }
+    assert world.send("POST", "/instances", body).json["instance"]["reason"] == "no answer"
+    assert (
+        world.send("POST", "/instances", body | {"health": {"status": "passing"}}).json["instance"]["verdict"] == "up"
+    )
+
+
 def test_override(world: World) -> None:
     assert world.send("PUT", W1 + "/override", {"verdict": "down", "reason": "bad"}).json["verdict"] == "down"
     assert world.send("DELETE", W1 + "/override").json["verdict"] == "up"

@@ -159,7 +159,8 @@ class Picture:
         """The checks of an instance, with those derived from its verdict."""
         if instance is self.own_service:
             return []
-        found = reader.checks_of_instance(instance.key, instance.id)
+        # A provider's own word belongs to no node; the derived check says the same.
+        found = [check for check in reader.checks_of_instance(instance.key, instance.id) if check.node]
         derived = self._derived(instance, found)
         return found if derived is None else [derived, *found]
 

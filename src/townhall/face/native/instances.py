@@ -5,16 +5,34 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from townhall.core import Command, Interest, Outcome
-from townhall.core.commands import CancelDrain, Deregister, PatchInstance, SetMaintenance, SetOverride, StartDrain
+from townhall.core.commands import (
+    CancelDrain,
+    DeleteCheck,
+    Deregister,
+    PatchInstance,
+    SetMaintenance,
+    SetOverride,
+    StartDrain,
+)
 from townhall.core.live import Live
 from townhall.core.queries import Reader
 from townhall.face import Park, Reply, Request, Submit, Verb
 from townhall.face.native import outcomes
 from townhall.face.native.operations import SCOPE, Operation
+from townhall.face.native.registration import health_word
 from townhall.face.native.rendering import Rendering, position_header, reply
 from townhall.face.native.requests import WAIT, Text, Whole, service_key
-from townhall.face.native.shapes import DrainBody, DrainView, InstanceView, MaintenanceBody, OverrideBody, PatchBody
+from townhall.face.native.shapes import (
+    DrainBody,
+    DrainView,
+    HealthBody,
+    InstanceView,
+    MaintenanceBody,
+    OverrideBody,
+    PatchBody,
+)
 from townhall.model import limits, names
+from townhall.model.check import word_name
 from townhall.model.errors import NotFound
 from townhall.model.instance import Instance, ServiceKey
 from townhall.wire.strict_json import Strict
@@ -22,6 +40,7 @@ from townhall.wire.strict_json import Strict
 __all__ = ["Instances", "drain_view"]
 
 _PATCH: Strict[PatchBody] = Strict(PatchBody)
+_HEALTH: Strict[HealthBody] = Strict(HealthBody)
 _MAINTENANCE: Strict[MaintenanceBody] = Strict(MaintenanceBody)
 _OVERRIDE: Strict[OverrideBody] = Strict(OverrideBody)
 _DRAIN: Strict[DrainBody] = Strict(DrainBody)
@@ -52,6 +71,12 @@ class Instances:
                 "DELETE", one, self.delete, "Deregister an instance", parameters=(*SCOPE, _INCARNATION, _CLAIM),
                 answers={204: None}, refusals=(404, 409),
             ),
+            row(
+                "PUT", one + "/health", self.tell_health, "Say how an instance is", body=HealthBody, refusals=(404, 409),
+                description="What the provider found out about itself, or somebody beside it: `critical` takes the "
+                "instance out of use with `output` as the reason, `passing` and `warning` put it back.",
+            ),
+            row("DELETE", one + "/health", self.forget_health, "Take back what was said of an instance"),
             row("PUT", one + "/maintenance", self.maintain, "Put an instance into maintenance", body=MaintenanceBody),
             row("DELETE", one + "/maintenance", self.unmaintain, "End a maintenance"),
             row("PUT", one + "/override", self.override, "The operator's verdict, above all evidence", body=OverrideBody),
@@ -96,6 +121,18 @@ class Instances:
         claim = names.label(_CLAIM.read(request), "claim", empty=True)
         command = Deregister(key=key, id=name, incarnation=_INCARNATION.read(request), claim=claim)
         return outcomes.submit(command, outcomes.done)
+
+    def tell_health(self, request: Request, reader: Reader) -> Verb:
+        """What a look at it found."""
+        key, name = _target(request)
+        body = _HEALTH.decode(request.body)
+        return self._then_shown(health_word(key, name, body, incarnation=body.incarnation), key, name)
+
+    def forget_health(self, request: Request, reader: Reader) -> Verb:
+        """Nobody looks after it any more."""
+        key, name = _target(request)
+        node, check = word_name(key, name)
+        return self._then_shown(DeleteCheck(node=node, id=check), key, name)
 
     def maintain(self, request: Request, reader: Reader) -> Verb:
         """Begin a maintenance."""

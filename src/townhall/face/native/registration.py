@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from townhall.core import Command, Outcome
-from townhall.core.commands import Deregister, Register, Registration
+from townhall.core.commands import Deregister, PutCheck, Register, Registration
 from townhall.core.queries import Reader
 from townhall.face import Reply, Request, Submit, Verb
 from townhall.face.native import outcomes, problems
@@ -21,6 +21,7 @@ from townhall.face.native.shapes import (
     BatchView,
     DeregisterBody,
     DeregisterItem,
+    HealthItem,
     RegisterBody,
     RegisteredView,
     ReportBody,
@@ -28,11 +29,12 @@ from townhall.face.native.shapes import (
 )
 from townhall.model import limits, names
 from townhall.model.access import Level, Resource
+from townhall.model.check import word_name
 from townhall.model.errors import InvalidField, NotFound, TooLarge, TownhallError
 from townhall.model.instance import ServiceKey
 from townhall.wire.strict_json import Strict
 
-__all__ = ["Registrations", "command_of"]
+__all__ = ["Registrations", "command_of", "health_word"]
 
 _REGISTER: Strict[RegisterBody] = Strict(RegisterBody)
 _BATCH: Strict[BatchBody] = Strict(BatchBody)
@@ -138,9 +140,10 @@ def command_of(body: RegisterBody, origin: str) -> Register:
     """The command of a body, every value checked. Raises InvalidField."""
     address = _address(body.address)
     key = _key(body.namespace, body.group, body.service)
+    name = names.instance_id(body.id or f"{key.name}-{address}-{body.port}")
     return Register(
         key=key,
-        id=names.instance_id(body.id or f"{key.name}-{address}-{body.port}"),
+        id=name,
         address=address,
         port=names.port(body.port, zero=True),
         ports=names.ports(body.ports) if body.ports else {},
@@ -157,6 +160,22 @@ def command_of(body: RegisterBody, origin: str) -> Register:
         lease=0 if body.lease is None else lease_id(body.lease),
         claim=body.claim and names.label(body.claim, "claim"),
         origin=origin,
+        checks=() if body.health is None else (health_word(key, name, body.health),),
+    )
+
+
+def health_word(key: ServiceKey, name: str, word: HealthItem, *, incarnation: int = 0) -> PutCheck:
+    """The check that holds a provider's word on its instance."""
+    node, check = word_name(key, name)
+    return PutCheck(
+        node=node,
+        id=check,
+        name="health",
+        status=word.status,
+        output=word.output,
+        key=key,
+        instance=name,
+        incarnation=incarnation,
     )
 
 

@@ -10,11 +10,12 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from townhall.model import limits
+from townhall.model.check import CheckStatus
 from townhall.model.instance import Verdict
 
 __all__ = [
     "BATCH_ITEMS", "BatchBody", "BatchView", "Body", "DeregisterBody", "DeregisterItem", "DrainBody", "DrainView",
-    "EmptyBody", "FailureItem", "FloorView", "Id", "InstanceView", "InstancesView", "MaintenanceBody", "Milliseconds",
+    "EmptyBody", "FailureItem", "FloorView", "HealthBody", "Id", "InstanceView", "InstancesView", "MaintenanceBody", "Milliseconds",
     "Number", "OverrideBody", "PatchBody", "RegisterBody", "RegisteredView", "ReportBody", "ReportView",
     "ServiceBody", "ServiceRow", "ServiceSettingsBody", "ServiceView", "ServicesView", "SettingsView", "Shown",
     "SubscriberView", "SubscribersView",
@@ -40,6 +41,19 @@ class EmptyBody(Body, frozen=True, kw_only=True):
 # --- catalogue
 
 
+class HealthItem(Body, frozen=True, kw_only=True):
+    """What the provider, or who looks after it, says of an instance's health."""
+
+    status: CheckStatus
+    output: str = ""
+
+
+class HealthBody(HealthItem, frozen=True, kw_only=True):
+    """The same, refused when the instance has another incarnation."""
+
+    incarnation: Number = 0
+
+
 class RegisterBody(Body, frozen=True, kw_only=True):
     """An instance to register. Names and values are checked by ``model.names``."""
 
@@ -62,6 +76,7 @@ class RegisterBody(Body, frozen=True, kw_only=True):
     ttl_ms: Milliseconds | None = None
     lease: str | int | None = None
     claim: str = ""
+    health: HealthItem | None = None
 
 
 class BatchBody(Body, frozen=True, kw_only=True):
