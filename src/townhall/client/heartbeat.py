@@ -11,17 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from townhall.client.alarms import Alarm, AlarmKind, Counters
 from townhall.client.api import Registry
 from townhall.client.backoff import Backoff
-from townhall.client.registrar import Registrar
+from townhall.client.definitions import Service
 from townhall.client.streams import SessionLine, SessionStream
 from townhall.model import limits
 from townhall.model.errors import PeerMisbehaved, TownhallError, Unavailable, Unreachable
 
-__all__ = ["AWAY", "Heartbeat"]
+__all__ = ["AWAY", "Heartbeat", "Kept"]
 
 _log = logging.getLogger("townhall.client")
 AWAY = (Unreachable, Unavailable, PeerMisbehaved)
@@ -30,10 +31,26 @@ _REFUSED_PAUSE_S = 60.0
 """Before a session stream that was refused (a proxy, an older registry) is tried again; renewals go on without it."""
 
 
+class Kept(Protocol):
+    """What heartbeats keep alive: a ``Registrar``, or another holder of a lease."""
+
+    lease: str
+    ttl_ms: int
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """What hangs on the lease."""
+        ...
+
+    async def register_again(self) -> Sequence[Service]:
+        """Register what the registry has forgotten; the services that a later process has taken over."""
+        ...
+
+
 class Heartbeat:
     """The two loops of one provider. ``run`` them in a task of the provider."""
 
-    def __init__(self, registry: Registry, registrar: Registrar, name: str, on_alarm: Callable[[Alarm], None]) -> None:
+    def __init__(self, registry: Registry, registrar: Kept, name: str, on_alarm: Callable[[Alarm], None]) -> None:
         self.counters = Counters()
         self._registry = registry
         self._registrar = registrar
@@ -68,6 +85,11 @@ class Heartbeat:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_session())
             group.create_task(self._beat())
+
+    def forgotten(self) -> None:
+        """Somebody was told that the lease has ended: register again now, not when the next renewal finds out."""
+        self._forgotten = True
+        self._wake.set()
 
     async def bye(self, *, budget_s: float) -> None:
         """End the session properly, so that the end of the connection is no news. Errors do not matter any more."""
@@ -215,8 +237,7 @@ class Heartbeat:
 
     def _heed_forgotten(self, leases: tuple[str, ...]) -> None:
         if self._registrar.lease in leases:
-            self._forgotten = True
-            self._wake.set()
+            self.forgotten()
 
     # --- alarms --------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Active checks: the registry looks for itself whether what is registered can be reached and works.
 
-* A *prober* is a coroutine ``(CheckDefinition, Ground) -> Finding``, one per kind in ``runner.PROBERS``. It raises
+* A *prober* is a coroutine ``(CheckDefinition, Ground) -> Finding``, one per kind in ``look.PROBERS``. It raises
   nothing but cancellation: whatever goes wrong with the target is a finding.
 * ``runner.Runner`` is the hub's ``Observer``: it schedules the checks of the state, runs them with bounded
   concurrency, applies their thresholds and submits ``SetCheck``.

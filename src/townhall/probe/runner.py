@@ -19,16 +19,11 @@ from townhall.core.commands import SetCheck
 from townhall.model import limits
 from townhall.model.access import Actor
 from townhall.model.check import ACTIVE_KINDS, Check, CheckDefinition, CheckKind, CheckStatus
-from townhall.probe import Finding, Ground, ProbeOptions, Prober
+from townhall.probe import Finding, ProbeOptions
 from townhall.probe.alias import follow_alias
-from townhall.probe.connection import failed
 from townhall.probe.dialback import Dialback
-from townhall.probe.grpc import probe_grpc
-from townhall.probe.http import probe_http
-from townhall.probe.script import probe_script
-from townhall.probe.tcp import probe_tcp
+from townhall.probe.look import PROBERS, look
 from townhall.probe.thresholds import Streak
-from townhall.probe.udp import probe_udp
 
 if TYPE_CHECKING:
     from townhall.core import Outcome
@@ -36,25 +31,15 @@ if TYPE_CHECKING:
     from townhall.model.errors import TownhallError
     from townhall.model.instance import Instance
 
-__all__ = ["PROBERS", "Runner"]
+__all__ = ["Runner"]
 
 _log = logging.getLogger(__name__)
 
-PROBERS: Final[Mapping[CheckKind, Prober]] = {
-    CheckKind.HTTP: probe_http,
-    CheckKind.TCP: probe_tcp,
-    CheckKind.UDP: probe_udp,
-    CheckKind.GRPC: probe_grpc,
-    CheckKind.SCRIPT: probe_script,
-}
-"""Docker checks are never run: whoever may talk to its socket is root on this machine."""
 LATER_STAGGER_MS: Final = 1_000
 """The first look of a check that was made while we run."""
 SILENCE_LOOK_MS: Final = 250
 """How often leases that fell silent are looked for."""
 SILENT_PER_LOOK_MAX: Final = 1_000
-ABANDON_MS: Final = 1_000
-"""A prober that outlives its timeout by this is cancelled."""
 
 Name = tuple[str, str]
 
@@ -223,17 +208,13 @@ class Runner:
 
     async def _probe(self, name: Name, entry: _Entry) -> None:
         definition = entry.definition
-        timeout_ms = min(definition.timeout_ms or limits.CHECK_TIMEOUT_DEFAULT_MS, limits.CHECK_TIMEOUT_MAX_MS)
-        try:
-            async with asyncio.timeout((timeout_ms + ABANDON_MS) / 1000):
-                finding = await PROBERS[definition.kind](definition, Ground(self._options.ranges, timeout_ms))
-        except TimeoutError:
-            finding = failed(f"timed out after {timeout_ms} ms")
-        except Exception as error:
-            # One target must not end the probes of all others, whatever it makes a library do.
+
+        def broken(error: Exception) -> None:
             self.errors += 1
-            _log.exception("probing %s of node %s failed in an unforeseen way", name[1], name[0])
-            finding = failed(f"the probe broke: {error}")
+            _log.error("probing %s of node %s failed in an unforeseen way", name[1], name[0], exc_info=error)
+
+        try:
+            finding = await look(definition, self._options.ranges, broken)
         finally:
             entry.busy = False
             self._room.release()

@@ -113,7 +113,7 @@ def test_a_prober_that_breaks_or_hangs_harms_nobody_else(
         return Finding(PASSING, "")
 
     monkeypatch.setitem(runner.PROBERS, CheckKind.UDP, broken)  # type: ignore[arg-type]
-    monkeypatch.setattr(runner, "ABANDON_MS", 50)
+    monkeypatch.setattr("townhall.probe.look.ABANDON_MS", 50)
 
     async def body(bench: Probing) -> None:
         await bench.register()
