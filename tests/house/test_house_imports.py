@@ -18,6 +18,8 @@ ALLOWED = {
     "engine": {"model"},
     "hub": {"core", "engine", "model"},
     "probe": {"core", "hub", "model"},
+    # Registers what cannot register itself: the SDK does the registering, the probers the looking.
+    "agent": {"client", "model", "probe"},
     "wire": {"model"},
     "face": {"core", "model"},
     "face.native": {"core", "face", "model", "wire"},
@@ -29,6 +31,7 @@ ALLOWED = {
     "serve": {"core", "face", "face.dns", "hub", "model", "wire"},
     "ops": {
         "",
+        "agent",
         "client",
         "core",
         "engine",

@@ -18,7 +18,7 @@ LIST_LINES_MAX = {"limits.py": 1_000}
 FUNCTION_LINES_MAX = 70
 PARAMETERS_MAX = 6
 NO_ASYNC = ("model", "wire", "core", "face", "face.consul", "face.dns", "face.etcd", "face.native")
-ASYNCIO = {"serve", "hub", "engine", "client", "ops", "probe", "gateway"}
+ASYNCIO = {"serve", "hub", "engine", "client", "ops", "probe", "gateway", "agent"}
 # A probe must survive whatever a target makes a library do: the runner logs it, counts it and goes on.
 BROAD_EXCEPT = {"serve", "hub", "probe"}
 

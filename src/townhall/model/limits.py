@@ -498,6 +498,29 @@ PROXY_STOP_TIMEOUT_MS: Final = 30_000
 PROXY_ROUTES_MAX: Final = 10_000
 """In one file; finding one does not get slower with their number."""
 
+# --- registering for others ------------------------------------------------------------------------------------------
+AGENT_REASON_SIZE_MAX: Final = 256
+"""Characters of a failed check's first line that become an instance's reason: it is read in tables."""
+AGENT_CHECK_INTERVAL_MIN_MS: Final = 100
+"""An agent looks at what runs beside it, which is cheaper than looking at other machines."""
+AGENT_CHECK_TIMEOUT_MS: Final = 5_000
+"""For one look, unless told otherwise or the interval is shorter."""
+AGENT_RETRY_MS: Final = 30_000
+"""Before an agent asks again for what the registry has refused (a token, a limit): people must act first."""
+AGENT_BACKOFF_MAX_MS: Final = 2_000
+"""Between attempts to reach a registry that is away, with jitter: what starts meanwhile waits to be found."""
+AGENT_LEAVE_MS: Final = 3_000
+"""For an agent's goodbye to a registry that may be away; the lease ends it anyway, and a stop must not hang."""
+AGENT_ALIVE_MS: Final = 1_000
+"""A program without checks is registered when it has lived for so long (supervisord's startsecs)."""
+AGENT_CHILD_STOP_MS: Final = 30_000
+"""From the signal to a program that is stopped until it is killed, unless told otherwise; Kubernetes' grace period."""
+AGENT_RESTART_MIN_MS: Final = 1_000
+AGENT_RESTART_MAX_MS: Final = 60_000
+"""Pauses before a program that failed is started again double from the one to the other."""
+AGENT_RESTART_STEADY_MS: Final = 60_000
+"""A program that ran for so long has started well: the next failure begins a new series of pauses."""
+
 # --- SDK ---------------------------------------------------------------------------------------------------------------
 CLIENT_ANSWER_SIZE_MAX: Final = 268_435_456
 """An answer the SDK reads whole; 100,000 instances are about 60 MB."""
