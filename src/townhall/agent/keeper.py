@@ -96,7 +96,9 @@ class Keeper:
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._away = False
-        self._heartbeat = Heartbeat(registry, self, name[: limits.LABEL_SIZE_MAX], self._alarmed)
+        self._name = name[: limits.LABEL_SIZE_MAX]
+        self._heartbeat: Heartbeat | None = None
+        """From the first lease on."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leaving = False
 
@@ -187,7 +189,9 @@ class Keeper:
             return True
         clock = asyncio.get_running_loop().time
         until = clock() + deadline_s
-        self._heartbeat.draining = entry.draining = True
+        entry.draining = True
+        if self._heartbeat is not None:
+            self._heartbeat.draining = True
         key, name = entry.service.key, entry.registered.instance.id
         deadline_ms = max(1, round(deadline_s * 1000))
         drain = await self._registry.drain(key, name, deadline_ms=deadline_ms, incarnation=entry.registered.incarnation)
@@ -202,7 +206,7 @@ class Keeper:
             return
         self._leaving = True
         until = asyncio.get_running_loop().time() + limits.AGENT_LEAVE_MS / 1000
-        if not keep:
+        if self._heartbeat is not None and not keep:
             await self._heartbeat.bye(budget_s=limits.AGENT_LEAVE_MS / 3000)
         for task in self._tasks.values():
             task.cancel()
@@ -259,6 +263,7 @@ class Keeper:
                 async with self._lock:
                     if not self.lease:
                         await self._grant()
+                        self._heartbeat = Heartbeat(self._registry, self, self._name, self._alarmed)
                         self._begin("heartbeat", self._heartbeat.run)
                     await self._reconcile()
             except _AWAY as error:
@@ -346,7 +351,8 @@ class Keeper:
                 self._was_registered(entry, health, result)
             elif isinstance(result, LeaseNotFound):
                 # The heartbeat registers everything anew; this is for the case that it is in the middle of it.
-                self._heartbeat.forgotten()
+                if self._heartbeat is not None:
+                    self._heartbeat.forgotten()
                 entry.retry_at = asyncio.get_running_loop().time() + _REVIVAL_PAUSE_S
             elif isinstance(result, _AWAY):
                 raise result
