@@ -83,12 +83,12 @@ def test_it_is_registered_when_it_is_well_and_taken_out_before_the_signal(play) 
 
 
 def test_with_a_drain_callers_are_waited_for(play) -> None:
-    stage = Stage("trap 'exit 4' INT; while :; do sleep 0.01; done", drain_s=20.0)
+    stage = Stage("trap 'exit 4' TERM; while :; do sleep 0.01; done", drain_s=20.0)
     stage.bench.registry.drains = [Drain(service="web", id=ID, state="complete")]
 
     async def script(stage: Stage) -> None:
         await stage.bench.until(lambda: stage.here)
-        stage.supervisor.receive(signal.SIGINT)
+        stage.supervisor.receive(signal.SIGTERM)
 
     assert play(stage, script) == 4
     assert stage.bench.events[-3:] == ["draining", "drained", "deregistered"]
