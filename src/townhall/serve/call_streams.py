@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from townhall.core import Outcome
 from townhall.core.queries import Reader
 from townhall.face import Duplex, EndOfStream, Follow, Pulled, Reply, Step, Stream, Submit, Unfollow
 from townhall.face.grpc import Code
-from townhall.model.errors import Stopping, TownhallError
+from townhall.model.errors import Stopping
 from townhall.model.limits import DUPLEX_PENDING_MAX
+from townhall.serve.answers import Answers, Place
 from townhall.serve.call_run import CallRun
 from townhall.serve.follows import Follows
 from townhall.serve.run import Refusal
-from townhall.serve.waiting import Commands, give_up
+from townhall.serve.waiting import give_up
 from townhall.wire.grpc import OK_HEAD, OK_TRAILERS, PREFIX_SIZE, Deframer
 from townhall.wire.http2.frames import block
 
@@ -249,15 +249,6 @@ class StreamCall(CallRun):
         self.driver.counters.streams -= 1
 
 
-class _Answer:
-    """A place in the order of a duplex call's answers; ``data`` comes when its commands are through."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes | None) -> None:
-        self.data = data
-
-
 class DuplexCall(StreamCall):
     """A call whose request goes on beside it. What the input causes is answered in the order of the input."""
 
@@ -269,7 +260,7 @@ class DuplexCall(StreamCall):
         super().__init__(driver, peer, exchange, plan, call, duplex.stream)
         self._duplex = duplex
         self._deframer = Deframer(plan.size_max, gzip=plan.gzip)
-        self._answers: list[_Answer] = []
+        self._answers = Answers(driver, call)
         self._follows = Follows(driver.hub, self._heard)
         self._pull_due = False
         """Something was followed, and what has happened to it so far is to be looked at."""
@@ -327,9 +318,9 @@ class DuplexCall(StreamCall):
     def _steps(self, steps: Sequence[Step]) -> None:
         for step in steps:
             if isinstance(step, bytes):
-                self._answers.append(_Answer(step))
+                self._answers.add(step)
             elif isinstance(step, Submit):
-                self._submit(step)
+                self._answers.submit(step, waited_for=lambda: self._open, settled=self._settled)
             elif isinstance(step, Follow):
                 self._follows.add(step)
                 self._pull_due = True
@@ -345,30 +336,11 @@ class DuplexCall(StreamCall):
 
     # --- answers
 
-    def _submit(self, submit: Submit) -> None:
-        answer = _Answer(None)
-        self._answers.append(answer)
-
-        def through(results: Sequence[Outcome | TownhallError]) -> None:
-            self._through(answer, submit, results)
-
-        if submit.commands:
-            Commands(self.driver, submit, self.call.actor, through)
-        else:
-            through(())
-
-    def _through(self, answer: _Answer, submit: Submit, results: Sequence[Outcome | TownhallError]) -> None:
-        if not self._open:
-            self.driver.counters.dropped += 1
-            if submit.abandoned is not None:
-                give_up(self.driver, self.call, submit.abandoned, results)
-            return
-        reader = self.driver.hub.reader(self.call.actor)
-        verb = self.driver.guard(self.call, _render, submit, reader, results)
+    def _settled(self, place: Place, verb: Reply) -> None:
         if isinstance(verb, Refusal) or verb.status:
             self._break(verb)
             return
-        answer.data = verb.body
+        place.data = verb.body
         self._drain()
         if self.exchange.paused and len(self._answers) < DUPLEX_PENDING_MAX:
             self.peer.resume(self.exchange)
@@ -376,12 +348,7 @@ class DuplexCall(StreamCall):
 
     def _drain(self) -> None:
         """Send what is ready, up to the first answer that is not."""
-        ready: list[bytes] = []
-        for answer in self._answers:
-            if answer.data is None:
-                break
-            ready.append(answer.data)
-        del self._answers[: len(ready)]
+        ready = self._answers.ready()
         if ready and self._open:
             self.peer.outbox.send(self.exchange, b"".join(ready))
             self.peer.say()
@@ -411,7 +378,7 @@ class DuplexCall(StreamCall):
 
     def _end(self, data: bytes) -> None:
         self._closed(clean=True)
-        self._answers.append(_Answer(data))
+        self._answers.add(data)
         self._finishing = True
         self._drain()
 
@@ -435,10 +402,3 @@ class DuplexCall(StreamCall):
             return
         self._told = True
         give_up(self.driver, self.call, self._duplex.closed, clean)
-
-
-def _render(submit: Submit, reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:
-    verb = submit.render(reader, results)
-    if not isinstance(verb, Reply):
-        raise TypeError(f"a duplex call's render returned {type(verb).__name__}")
-    return verb

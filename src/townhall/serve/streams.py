@@ -6,17 +6,16 @@ before. So a peer that reads slowly gets one coalesced step when it is ready, an
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from townhall.core import Outcome
 from townhall.core.queries import Reader
 from townhall.face import Duplex, EndOfStream, Pulled, Reply, Request, Step, Stream, Submit
 from townhall.model.errors import TownhallError, Unauthenticated
 from townhall.model.limits import DUPLEX_PENDING_MAX
+from townhall.serve.answers import Answers, Place
 from townhall.serve.run import Refusal, Run
-from townhall.serve.waiting import Commands, give_up
+from townhall.serve.waiting import give_up
 from townhall.wire.http1 import LAST_CHUNK, chunk
 
 if TYPE_CHECKING:
@@ -191,15 +190,6 @@ class StreamRun(Run):
         return data if self.plan.old else chunk(data) + LAST_CHUNK
 
 
-class _Answer:
-    """A place in the order of a duplex stream's answers; ``data`` comes when its commands are through."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes | None) -> None:
-        self.data = data
-
-
 class DuplexRun(StreamRun):
     """A stream whose request goes on beside it. What the input causes is answered in the order of the input."""
 
@@ -208,7 +198,7 @@ class DuplexRun(StreamRun):
     def __init__(self, driver: Driver, peer: Connection, plan: Plan, request: Request, duplex: Duplex) -> None:
         super().__init__(driver, peer, plan, request, duplex.stream)
         self._duplex = duplex
-        self._answers: deque[_Answer] = deque()
+        self._answers = Answers(driver, request)
         self._told = False
         """``closed`` has been called."""
         self._finishing = False
@@ -234,9 +224,9 @@ class DuplexRun(StreamRun):
             return
         for step in steps:
             if isinstance(step, Submit):
-                self._submit(step)
+                self._answers.submit(step, waited_for=lambda: self.peer.run is self, settled=self._settled)
             elif isinstance(step, bytes):
-                self._answers.append(_Answer(step))
+                self._answers.add(step)
             else:
                 error = TypeError(f"{type(step).__name__} is for gRPC; over HTTP append to the stream's interests")
                 self.driver.refusal(error, self.request)
@@ -259,7 +249,7 @@ class DuplexRun(StreamRun):
 
     def end(self, data: bytes) -> None:
         self._closed(clean=True)
-        self._answers.append(_Answer(data))
+        self._answers.add(data)
         self._finishing = True
         self._drain()
 
@@ -276,29 +266,11 @@ class DuplexRun(StreamRun):
     def _receive(self, data: bytes) -> Sequence[Step]:
         return self._duplex.receive(self._present(), data)
 
-    def _submit(self, submit: Submit) -> None:
-        answer = _Answer(None)
-        self._answers.append(answer)
-
-        def through(results: Sequence[Outcome | TownhallError]) -> None:
-            self._through(answer, submit, results)
-
-        if submit.commands:
-            Commands(self.driver, submit, self.request.actor, through)
-        else:
-            through(())
-
-    def _through(self, answer: _Answer, submit: Submit, results: Sequence[Outcome | TownhallError]) -> None:
-        if self.peer.run is not self:
-            self.driver.counters.dropped += 1
-            if submit.abandoned is not None:
-                give_up(self.driver, self.request, submit.abandoned, results)
-            return
-        verb = self.driver.guard(self.request, _render, submit, self.driver.hub.reader(self.request.actor), results)
+    def _settled(self, place: Place, verb: Reply) -> None:
         if isinstance(verb, Refusal):
             self.peer.abort()
             return
-        answer.data = verb.body
+        place.data = verb.body
         full = not self.hungry
         self._drain()
         if full and self.hungry:
@@ -306,9 +278,7 @@ class DuplexRun(StreamRun):
 
     def _drain(self) -> None:
         """Send what is ready, up to the first answer that is not."""
-        ready: list[bytes] = []
-        while self._answers and self._answers[0].data is not None:
-            ready.append(self._frame(self._answers.popleft().data or b""))
+        ready = [self._frame(data) for data in self._answers.ready()]
         if self._finishing and not self._answers:
             self._stop()
             self.peer.finish(b"".join(ready) + self._tail(b""))
@@ -334,10 +304,3 @@ class DuplexRun(StreamRun):
             return
         self._told = True
         give_up(self.driver, self.request, self._duplex.closed, clean)
-
-
-def _render(submit: Submit, reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:
-    verb = submit.render(reader, results)
-    if not isinstance(verb, Reply):
-        raise TypeError(f"a duplex stream's render returned {type(verb).__name__}")
-    return verb

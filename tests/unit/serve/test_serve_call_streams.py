@@ -131,7 +131,7 @@ def test_messages_of_a_duplex_call_are_answered_in_their_order() -> None:
         data = framed(b"a") + framed(b"write") + framed(b"b")
         for at in range(len(data)):
             client.data(number, data[at : at + 1])
-        await client.until(lambda: server.hub.waiting and len(server.face.received) == 3)
+        await client.until(lambda: server.hub.waiting and len(server.face.received) == 3 and answer.messages)
         assert answer.messages == [b"a"]
         client.data(number, b"", ends=True)
         await until(lambda: server.face.closed == [True])
