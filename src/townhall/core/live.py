@@ -18,6 +18,8 @@ class Work(msgspec.Struct, eq=False):
 
     interest: Interest
     done: bool = False
+    unwanted: bool = False
+    """Set by who asked when nobody waits for it any more: it is not begun then."""
     result: Any = None
     error: TownhallError | None = None
 

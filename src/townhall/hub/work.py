@@ -72,16 +72,25 @@ class WorkBench:
         self._end(self._queues[longest].pop().work, _too_much(limits.WORK_COUNT_MAX))
         return True
 
+    def _next(self) -> _Piece | None:
+        """Whose turn it is; those behind whom nobody waits any more lose it."""
+        while self._queues:
+            share = next(iter(self._queues))
+            queue = self._queues.pop(share)
+            piece = queue.popleft()
+            if queue:
+                self._queues[share] = queue
+            if not piece.work.unwanted:
+                return piece
+            self._end(piece.work, _too_much(limits.WORK_COUNT_MAX))
+        return None
+
     def _go_on(self) -> None:
-        if self._busy or not self._queues:
+        piece = None if self._busy else self._next()
+        if piece is None:
             return
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="townhall-work")
-        share = next(iter(self._queues))
-        queue = self._queues.pop(share)
-        piece = queue.popleft()
-        if queue:
-            self._queues[share] = queue
         self._busy = True
         # Its own callback runs in the thread; what it does to the work must happen on the loop.
         self._thread.submit(piece.function).add_done_callback(lambda future: self._tell(piece.work, future))

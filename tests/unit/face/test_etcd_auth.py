@@ -271,6 +271,8 @@ def test_work_that_takes_too_long_is_told_so():
     assert verb.wait_ms == limits.WORK_WAIT_MS
     with pytest.raises(Exception, match="etcdserver: request timed out"):
         verb.attempt(world.reader(), True)
+    assert verb.abandoned is not None
+    assert not verb.abandoned(), "nothing is to be written; the work is not begun any more"
 
 
 def test_where_tokens_are_presented():

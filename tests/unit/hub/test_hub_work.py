@@ -104,6 +104,22 @@ def test_a_flood_from_one_address_locks_nobody_out(monkeypatch: pytest.MonkeyPat
     asyncio.run(main())
 
 
+def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
+    async def main() -> None:
+        bench = WorkBench(asyncio.get_running_loop(), lambda interests: None)
+        gate, order = threading.Event(), list[int]()
+        bench.start(gate.wait)
+        works = [bench.start(partial(order.append, number)) for number in range(4)]
+        works[0].unwanted = works[2].unwanted = True
+        gate.set()
+        await until(lambda: not bench.waiting)
+        assert order == [1, 3]
+        assert [work.error is None for work in works] == [False, True, False, True]
+        bench.stop()
+
+    asyncio.run(main())
+
+
 def test_an_address_that_is_none_has_a_share_of_its_own() -> None:
     async def main() -> None:
         bench = WorkBench(asyncio.get_running_loop(), lambda interests: None)

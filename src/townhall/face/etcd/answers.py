@@ -6,9 +6,10 @@ words of its own is a ``refusal``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from townhall.core import Command
 from townhall.core.live import Work
 from townhall.core.queries import Reader
 from townhall.face import Park, Reply, Submit
@@ -47,7 +48,12 @@ def after_work(work: Work, then: Callable[[Reader, Any], Reply | Submit]) -> Par
         if work.done:
             return then(reader, work.result)
         if expired:
+            work.unwanted = True
             raise Unavailable("etcdserver: request timed out")
         return None
 
-    return Park((work.interest,), attempt, WORK_WAIT_MS)
+    def abandoned() -> Sequence[Command]:
+        work.unwanted = True
+        return ()
+
+    return Park((work.interest,), attempt, WORK_WAIT_MS, abandoned)
