@@ -1,4 +1,4 @@
-"""The etcd face beside a real etcd, where ``etcd`` is on PATH: gRPC, watches, the JSON gateway, memory and restart.
+"""The etcd face beside a real etcd (``bench.engines``): gRPC, watches, the JSON gateway, memory and restart.
 
 Both keep their data on disk and answer a write when it is there. The load generator is ``etcd_load.go`` beside this
 file, built into the cache with ``go``: calls at the rate that is measured here would make one in Python the limit.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench import engines
 from bench.compare import Aim, Row, Side, compare, loaded, together
 from bench.peers import free_port, wait_for
 from bench.server import Process, Server, cache, load, pinned
@@ -58,7 +58,7 @@ class Etcd(Process):
         """Start it, or start it again on its data."""
         client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.peer_port}"
         command = [
-            *pinned(0), "etcd", "--data-dir", str(self.folder / "data"), "--listen-client-urls", client,
+            *pinned(0), engines.etcd(), "--data-dir", str(self.folder / "data"), "--listen-client-urls", client,
             "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
             "--initial-cluster", f"default={peer}", "--log-level", "error", "--quota-backend-bytes", str(8 << 30),
         ]  # fmt: skip
@@ -68,10 +68,11 @@ class Etcd(Process):
 
 
 def real_version() -> str:
-    """What ``etcd`` on PATH calls itself; '' without one."""
-    if shutil.which("etcd") is None:
+    """What the real etcd calls itself; '' without one."""
+    binary = engines.etcd()
+    if not binary:
         return ""
-    printed = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
     return printed.splitlines()[0].rpartition(" ")[2]
 
 
@@ -97,7 +98,7 @@ def about(running: list[Side]) -> list[Row]:
     """The row that says what it was compared with."""
     if len(running) > 1:
         return [{"what": f"beside etcd {running[1].version}"}]
-    return [{"what": "beside no etcd", "missing": "etcd on PATH"}]
+    return [{"what": "beside no etcd", "missing": "etcd on PATH, or apt-get or pip that can fetch it"}]
 
 
 # --- the generator
