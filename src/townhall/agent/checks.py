@@ -74,7 +74,9 @@ def _needed(port: int, text: str) -> int:
     return port
 
 
-def timing_of(*, interval_ms: int, timeout_ms: int | None, failures: int, successes: int) -> CheckDefinition:
+def timing_of(
+    *, interval_ms: int, timeout_ms: int | None, failures: int, successes: int, deregister_after_ms: int = 0
+) -> CheckDefinition:
     """Interval, timeout and thresholds, for ``check_of``. Raises InvalidField for what is out of bounds."""
     if not limits.AGENT_CHECK_INTERVAL_MIN_MS <= interval_ms <= limits.LEASE_TTL_MAX_MS:
         raise InvalidField("check-interval", f"must be at least {limits.AGENT_CHECK_INTERVAL_MIN_MS} ms")
@@ -86,4 +88,5 @@ def timing_of(*, interval_ms: int, timeout_ms: int | None, failures: int, succes
         timeout_ms=timeout_ms,
         failures_before_critical=failures,
         success_before_passing=successes,
+        deregister_after_ms=deregister_after_ms,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from townhall.client.definitions import Service
+from townhall.client.records import Health
 from townhall.model.check import CheckDefinition
 
 __all__ = ["ADDRESS", "Definition", "placed"]
@@ -23,8 +24,8 @@ class Definition:
     service: Service
     checks: Mapping[str, CheckDefinition]
     """By name. Without any, the service counts as well for as long as it is defined (its process lives)."""
-    initial_critical: bool = False
-    """Registered before the first look is over, as critical (Consul's way); else after it."""
+    health: Health | None = None
+    """What somebody else has found (Docker's own health check); the worse of it and of the checks counts."""
 
     @property
     def deregister_after_ms(self) -> int:

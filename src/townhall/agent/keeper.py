@@ -64,7 +64,6 @@ class _Entry:
     told: Health | None = None
     retry_at: float = 0.0
     """When to ask again for what was refused."""
-    draining: bool = False
 
 
 class Keeper:
@@ -189,7 +188,6 @@ class Keeper:
             return True
         clock = asyncio.get_running_loop().time
         until = clock() + deadline_s
-        entry.draining = True
         if self._heartbeat is not None:
             self._heartbeat.draining = True
         key, name = entry.service.key, entry.registered.instance.id

@@ -22,7 +22,7 @@ from townhall.probe.look import look
 from townhall.probe.ranges import Ranges
 from townhall.probe.thresholds import Streak
 
-__all__ = ["Lookout", "reason_of"]
+__all__ = ["Lookout", "reason_of", "worse"]
 
 _log = logging.getLogger("townhall.agent")
 _SEVERITY: Final = {CheckStatus.PASSING: 0, CheckStatus.WARNING: 1, CheckStatus.CRITICAL: 2}
@@ -97,6 +97,11 @@ class Lookout:
                 return
         self._told, self._told_at = health, now
         self._tell(health)
+
+
+def worse(one: Health, other: Health | None) -> Health:
+    """The worse of what two have found."""
+    return other if other is not None and _SEVERITY[other.status] > _SEVERITY[one.status] else one
 
 
 def reason_of(output: str) -> str:

@@ -505,6 +505,20 @@ AGENT_CHECK_INTERVAL_MIN_MS: Final = 100
 """An agent looks at what runs beside it, which is cheaper than looking at other machines."""
 AGENT_CHECK_TIMEOUT_MS: Final = 5_000
 """For one look, unless told otherwise or the interval is shorter."""
+AGENT_FOLDER_INTERVAL_MS: Final = 2_000
+"""How often service files are looked at; a look at a thousand files takes a few milliseconds."""
+AGENT_FILES_COUNT_MAX: Final = 10_000
+"""Service files in one directory."""
+AGENT_FILE_SIZE_MAX: Final = 1_048_576
+"""Of one service file; a hundred services with their checks are some 50 KB."""
+AGENT_REMOVALS_FREE: Final = 3
+"""So many files must vanish at once, and more than half, before that is taken for an accident."""
+AGENT_DOCKER_LIST_MS: Final = 60_000
+"""How often the whole list of containers is read although events came: an event may have been lost."""
+AGENT_DOCKER_EVENT_SIZE_MAX: Final = 1_048_576
+"""One event of Docker's with all labels of its container."""
+AGENT_DOCKER_ANSWER_SIZE_MAX: Final = 67_108_864
+"""A list of some ten thousand containers."""
 AGENT_RETRY_MS: Final = 30_000
 """Before an agent asks again for what the registry has refused (a token, a limit): people must act first."""
 AGENT_BACKOFF_MAX_MS: Final = 2_000

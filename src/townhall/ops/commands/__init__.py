@@ -38,6 +38,7 @@ TABLE: Final[tuple[CommandRow, ...]] = (
     CommandRow("register", "register", "register an instance and keep it alive until stopped"),
     CommandRow("deregister", "register", "remove an instance"),
     CommandRow("run", "run", "run a program and keep it registered while it serves", trailing=True),
+    CommandRow("agent", "agent", "keep registered what service files and containers' labels name"),
     CommandRow("services", "catalogue", "list services"),
     CommandRow("instances", "catalogue", "list the instances of a service with their verdict"),
     CommandRow("watch", "watch", "print changes of a service as they come"),

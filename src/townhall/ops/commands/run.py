@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from townhall.agent.definitions import Definition
     from townhall.agent.supervisor import Plan, Supervisor
     from townhall.client.address import AddressChoice
+    from townhall.model.check import CheckDefinition
 
-__all__ = ["COMMANDS", "add_advertising", "add_timing", "choice_of"]
+__all__ = ["COMMANDS", "add_advertising", "add_timing", "choice_of", "timing_given"]
 
 _DRAIN_DEFAULT_MS: Final = 30_000
 _INTERVAL_DEFAULT_MS: Final = 5_000
@@ -135,6 +136,18 @@ def add_advertising(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def timing_given(arguments: argparse.Namespace) -> CheckDefinition:
+    """Interval, timeout and thresholds that the options give. Raises InvalidField."""
+    from townhall.agent.checks import timing_of  # noqa: PLC0415 - see commands
+
+    return timing_of(
+        interval_ms=arguments.check_interval,
+        timeout_ms=arguments.check_timeout,
+        failures=arguments.check_failures,
+        successes=arguments.check_successes,
+    )
+
+
 def choice_of(arguments: argparse.Namespace) -> AddressChoice:
     """The choice of an address that the options make."""
     from townhall.client.address import AddressChoice  # noqa: PLC0415 - see commands
@@ -201,17 +214,12 @@ def _plan(target: Target, arguments: argparse.Namespace) -> Plan:
 
 
 def _definition(target: Target, arguments: argparse.Namespace) -> Definition:
-    from townhall.agent.checks import check_of, timing_of  # noqa: PLC0415
+    from townhall.agent.checks import check_of  # noqa: PLC0415
     from townhall.agent.definitions import Definition  # noqa: PLC0415
     from townhall.client.definitions import Service  # noqa: PLC0415
 
     key = target.key(arguments.name)
-    timing = timing_of(
-        interval_ms=arguments.check_interval,
-        timeout_ms=arguments.check_timeout,
-        failures=arguments.check_failures,
-        successes=arguments.check_successes,
-    )
+    timing = timing_given(arguments)
     texts = dict.fromkeys(arguments.check)
     # The command line is the user's own: whoever writes it may run the command anyway.
     checks = {text: check_of(text, port=arguments.port, timing=timing, scripts=True) for text in texts}

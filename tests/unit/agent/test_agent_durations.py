@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from townhall.agent.durations import duration_ms
+from townhall.agent.fields import Fields
+from townhall.model import limits
+from townhall.model.errors import InvalidField
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10s", 10_000),
+        ("1m30s", 90_000),
+        ("1.5h", 5_400_000),
+        (".5s", 500),
+        ("300ms", 300),
+        ("1us", 1),
+        ("0", 0),
+        ("0s", 0),
+    ],
+)
+def test_durations(text: str, expected: int) -> None:
+    assert duration_ms(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10", "s", "10 s", "-1s", "1s1", "1d", "1s" * 100, f"{limits.LEASE_TTL_MAX_MS + 1}ms"]
+)
+def test_no_durations(text: str) -> None:
+    with pytest.raises(ValueError, match=r"duration|longer"):
+        duration_ms(text)
+
+
+def test_a_table_below_another_knows_where_it_is() -> None:
+    below = Fields({"a": {"b": [{"c": 1}]}}, "").table("a")
+    assert below is not None
+    (deep,) = below.tables("b")
+    assert deep.path("c") == "a.b[0].c"
+    with pytest.raises(InvalidField, match=r"a\.b\[0\]\.c: no such field"):
+        deep.done()
