@@ -118,6 +118,7 @@ REFUSED: dict[str, bytes] = {
     "a target without slash": b"GET a HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED,
     "an asterisk for GET": b"GET * HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED,
     "CONNECT": b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n" + SMUGGLED,
+    "TRACE": b"TRACE /a HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED,
     "dot segments": b"GET /a/../smuggled HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED,
     "encoded dot segments": b"GET /a/%2e%2e/smuggled HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED,
     "two empty lines before": b"\r\n\r\n" + _G + b"\r\n",
@@ -199,6 +200,13 @@ HARMLESS: dict[str, tuple[bytes, int]] = {
     "an empty line before": (b"\r\n" + _G + b"\r\n", 1),
     "absolute target": (b"GET http://x/a HTTP/1.1\r\nHost: x\r\n\r\n", 1),
     "hop-by-hop fields": (_p(b"Connection: X-Secret, close", b"X-Secret: 1", b"Keep-Alive: 3", b"TE: trailers"), 1),
+    "trailers that would mislead": (
+        _p(
+            b"Transfer-Encoding: chunked",
+            body=b"0\r\nContent-Length: 5\r\nX-Forwarded-For: smuggled\r\nx_real_ip: smuggled\r\n\r\n",
+        ),
+        1,
+    ),
     "trailers": (_p(b"Transfer-Encoding: chunked", body=b"0\r\nX-T: v\r\n\r\n"), 1),
     "field without value": (_p(b"X:"), 1),
     "high bytes in a value": (_p(b"X: \xff\xfe"), 1),

@@ -9,6 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -213,12 +214,21 @@ def test_services_without_a_route(registry: TownhallProcess) -> None:
             with refused.value as error:
                 assert error.code == 404
                 assert json.load(error)["code"] == "unknown_service"
+            metrics = f"http://{process.listen['admin']}/metrics"
+            # What nobody knows is not followed any longer than it is asked for.
+            while 'service="nobody"' in _text(metrics).partition("_instances{")[2]:
+                time.sleep(0.1)
             with urllib.request.urlopen(f"http://{process.listen['admin']}/metrics", timeout=30) as answer:
                 text = answer.read().decode()
             assert f'townhall_gateway_requests_total{{route="auto:{SERVICE}",status="2xx"}} 2' in text
             assert "process_resident_memory_bytes" in text
     finally:
         provider.close()
+
+
+def _text(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return str(answer.read().decode())
 
 
 async def _echo(connection: ServerConnection) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from townhall.client.records import Instance
 from townhall.gateway.answers import UNTIL_CLOSE, AnswerHead, body_length_of
+from townhall.gateway.fields import safe_trailers
 from townhall.gateway.keys import key_of
 from townhall.gateway.outbound import Endpoint, Outbound
 from townhall.gateway.rendering import answer_head
@@ -270,7 +271,8 @@ class Exchange:
         return chunk(part) if self._head.fields.length == CHUNKED else part
 
     def _last_chunk(self) -> bytes:
-        return b"0\r\n" + self.trace.trailers + b"\r\n" if self.trace.trailers else LAST_CHUNK
+        trailers = safe_trailers(self.trace.trailers)
+        return b"0\r\n" + trailers + b"\r\n" if trailers else LAST_CHUNK
 
     def _await_answer(self) -> None:
         self._arm(min(self._deadline, self._loop.time() + self._route.first_byte_timeout))
@@ -362,7 +364,7 @@ class Exchange:
 
     def _end_of_chunks(self, trailers: bytes) -> bytes:
         if trailers and self._head.fields.takes_trailers:
-            return b"0\r\n" + trailers + b"\r\n"
+            return b"0\r\n" + safe_trailers(trailers) + b"\r\n"
         return LAST_CHUNK
 
     def _complete(self, connection: Outbound) -> None:

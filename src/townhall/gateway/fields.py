@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-__all__ = ["HOP_BY_HOP", "OUR_FIELDS", "end_to_end", "options_of", "rendered", "via"]
+__all__ = ["HOP_BY_HOP", "OUR_FIELDS", "end_to_end", "options_of", "rendered", "safe_trailers", "via"]
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -32,6 +32,28 @@ OUR_FIELDS: Final = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip"}
 )
 """Fields by which a proxy tells who asked."""
+
+_NEVER_LAST: Final = (
+    HOP_BY_HOP
+    | OUR_FIELDS
+    | {
+        b"authorization", b"cache-control", b"content-encoding", b"content-length", b"content-range", b"content-type",
+        b"cookie", b"expect", b"host", b"max-forwards", b"range", b"set-cookie", b"trailer", b"via", b"x-http-method-override",
+    }
+)  # fmt: skip
+"""Fields that must not come behind a body (RFC 9110 §6.5.1): a server that merges them into the head would be misled."""
+
+
+def safe_trailers(lines: bytes) -> bytes:
+    """Checked trailer fields, without those that frame, route, authenticate or tell who asks."""
+    if not lines:
+        return b""
+    kept = [
+        line
+        for line in lines.split(b"\r\n")[:-1]
+        if line.partition(b":")[0].lower().replace(b"_", b"-") not in _NEVER_LAST
+    ]
+    return b"".join([line + b"\r\n" for line in kept])
 
 
 def options_of(value: bytes) -> frozenset[bytes]:

@@ -55,7 +55,7 @@ class Gateway:
         for route in routes:
             self._service(route)
         for place in [one for one in self._services if one not in wanted]:
-            self._retiring.append((self._services.pop(place), self._consumers.pop(place)))
+            self._retire(place)
 
     @property
     def services(self) -> tuple[Service, ...]:
@@ -132,6 +132,9 @@ class Gateway:
             consumer = self._consumers[place] = Consumer(registry.get("urls", ""), **options)
         return consumer
 
+    def _retire(self, place: tuple[object, ...]) -> None:
+        self._retiring.append((self._services.pop(place), self._consumers.pop(place)))
+
     async def _emptied(self, within_s: float) -> None:
         try:
             await asyncio.wait_for(self.plane.emptied.wait(), within_s)
@@ -143,6 +146,12 @@ class Gateway:
         self.log.flush()
         for service in self._services.values():
             service.expire()
+        for name, route in list(self.plane.automatic.items()):
+            # Who tries names must not fill the table, nor the registry's watch.
+            found = self._services.get(_place(route, _APART))
+            if found is not None and found.unheard_of and not found.requests:
+                self.plane.forget(name)
+                self._retire(_place(route, _APART))
         for row in [one for one in self._retiring if not one[0].requests]:
             self._retiring.remove(row)
             row[0].stop()

@@ -64,6 +64,11 @@ class Plane:
         self._found = {}
         self._buckets = {}
 
+    def forget(self, name: str) -> None:
+        """A service that was asked for without a route, and that nobody knows."""
+        route = self.automatic.pop(name)
+        self._found.pop(id(route), None)
+
     def find(self, head: RequestHead) -> tuple[Route, Service, bytes] | None:
         """The route of a request, its service, and the target that instances get."""
         route = self.table.match(head)

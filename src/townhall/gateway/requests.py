@@ -122,6 +122,8 @@ class RequestHeads:
             raise refusal(
                 400, "a path with '.' or '..' segments, which servers read differently", advice="resolve them"
             )
+        if method == b"TRACE":
+            raise refusal(501, "TRACE would show a client what is added to its requests on the way")
         if fields.upgrade and (method != b"GET" or fields.length):
             raise refusal(400, "a WebSocket handshake that is no GET without body")
         return head

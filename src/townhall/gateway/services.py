@@ -110,6 +110,11 @@ class Service:
         return endpoint
 
     @property
+    def unheard_of(self) -> bool:
+        """Whether the registry knows nothing of it."""
+        return self.ready and self.handle.revision == 0 and not self.handle.instances()
+
+    @property
     def budget_refused(self) -> int:
         """Retries that were not made for want of budget."""
         return self.handle.chooser.budget.refused

@@ -9,7 +9,7 @@ import pytest
 from townhall.gateway.answers import AnswerReader
 from townhall.gateway.breaker import Breaker
 from townhall.gateway.buckets import Buckets
-from townhall.gateway.fields import end_to_end, options_of, via
+from townhall.gateway.fields import end_to_end, options_of, safe_trailers, via
 from townhall.gateway.keys import check_source, key_of
 from townhall.gateway.options import GatewayOptions
 from townhall.gateway.problems import TABLE, answer, of_misuse
@@ -39,6 +39,12 @@ def test_lists_of_tokens() -> None:
     assert options_of(b"Close, ,\tX-a ;q=1,") == {b"close", b"x-a"}
     rows = [(b"a", b"1"), (b"te", b"x"), (b"x-a", b"2")]
     assert end_to_end(rows, frozenset({b"x-a"})) == [(b"a", b"1")]
+
+
+def test_trailers_that_would_mislead_end_here() -> None:
+    lines = b"X-Sum: 1\r\nContent-Length: 5\r\nx_forwarded_for: a\r\nGrpc-Status: 0\r\n"
+    assert safe_trailers(lines) == b"X-Sum: 1\r\nGrpc-Status: 0\r\n"
+    assert safe_trailers(b"") == b""
 
 
 def test_via_grows() -> None:
