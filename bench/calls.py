@@ -7,6 +7,7 @@ Prints one JSON object: the CPU time of this process for each request, and how l
 - ``httpx``: an ``httpx.AsyncClient`` and a URL, which is what there is without discovery;
 - ``sdk``: ``users.get``, the SDK with its own small HTTP client;
 - ``sdk-httpx``: ``users.call`` around the same ``httpx.AsyncClient``: choice, failover and accounting of the SDK;
+- ``sdk-transport-httpx``: an ``httpx.AsyncClient`` over the SDK's httpx transport;
 - ``sdk-bare``: the SDK's own HTTP client without the rest, so that the two can be told apart.
 """
 
@@ -62,6 +63,18 @@ async def calling(client: str, port: int, at_once: int) -> AsyncIterator[Call]:
             import httpx  # noqa: PLC0415 - not needed for the others
 
             limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
+            if client == "sdk-transport-httpx":
+                from townhall.client.httpx_transport import Transport  # noqa: PLC0415 - needs httpx
+
+                inner = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+                services = {"users": f"static://127.0.0.1:{port}"}
+                async with httpx.AsyncClient(transport=Transport(consumer, inner=inner, services=services)) as over:
+
+                    async def through() -> int:
+                        return (await over.get(f"townhall://users{PATH}")).status_code
+
+                    yield through
+                return
             async with httpx.AsyncClient(limits=limits, trust_env=False) as bare_client:
 
                 async def attempt(instance: townhall.Instance) -> int:

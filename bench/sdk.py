@@ -21,7 +21,7 @@ SECONDS = 60
 PUBLISHED = {"round_robin": 0.95, "least_outstanding": 0.99, "peak_ewma": 0.999}
 """Success within a second, as Linkerd reports it («Beyond round robin», 2016)."""
 SIZES = (10, 1_000, 100_000)
-CLIENTS = ("httpx", "sdk", "sdk-httpx", "sdk-bare")
+CLIENTS = ("httpx", "sdk", "sdk-httpx", "sdk-transport-httpx", "sdk-bare")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from townhall.client.api import DEFAULT_URL
 from townhall.client.attempts import NOT_ACTED_ON
 from townhall.client.listening import listening_provider
 from townhall.client.provider import Provider, ProviderOptions
+from townhall.client.well_known import asgi
 from townhall.model.errors import TownhallError
 
 __all__ = ["App", "Registered", "Registration"]
@@ -56,6 +57,10 @@ class Registration:
         self._port = port
         self._on_stop = options.pop("on_stop", None)
         self._options: ProviderOptions = {"drain_on_stop": True, "forward_signals": handle_signals, **options}
+        offered = [options.get("interfaces"), *(one.interfaces for one in options.get("services", ()))]
+        self._documents = [one for one in offered if one is not None]
+        if self._documents and port:
+            self._options.setdefault("interfaces_port", port)
         self._refusing = asyncio.Event()
         self.provider: Provider | None = None
         """While the application runs."""
@@ -93,7 +98,12 @@ class Registration:
         return lifespan
 
     def counting(self, app: App) -> App:
-        """The application with its requests and WebSockets counted, which a stop waits for, and refused after it."""
+        """The application with its requests and WebSockets counted, which a stop waits for, and refused after it.
+
+        With ``interfaces=`` it serves them as well (``well_known``).
+        """
+        if self._documents:
+            app = asgi(self._documents, app)
 
         async def counted(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
             if scope["type"] not in ("http", "websocket"):

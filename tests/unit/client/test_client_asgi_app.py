@@ -43,7 +43,7 @@ class Server:
         self.events.put_nowait({"type": "lifespan.shutdown"})
         await asyncio.wait_for(self.task, 30)
 
-    async def request(self) -> Messages:
+    async def request(self, path: str = "/") -> Messages:
         sent: Messages = []
 
         async def send(message: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ class Server:
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        await self.app({"type": "http", "method": "GET", "path": "/"}, receive, send)
+        await self.app({"type": "http", "method": "GET", "path": path}, receive, send)
         return sent
 
 
@@ -246,3 +246,27 @@ def test_the_parts_for_frameworks_that_take_parts() -> None:
 
     asyncio.run(main())
     assert townhall.asgi.Registered is Registered
+
+
+def test_interfaces_are_served_beside_the_application() -> None:
+    async def main() -> None:
+        async with FakeRegistry() as fake:
+            offered = townhall.Interfaces(methods=["GET /"])
+            port = free_port()
+            app = Application(plain=False)
+            app.go.set()
+            server = Server(
+                Registered(app, fake.url, service="user", port=port, interfaces=offered, handle_signals=False)
+            )
+            assert await server.start() == "lifespan.startup.complete"
+            listening = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port)
+            await until(lambda: fake.instances.get(KEY))
+            (instance,) = fake.instances[KEY].values()
+            assert instance["ports"] == {"interfaces": port}
+            path = f"/.well-known/townhall/interfaces/{offered.revision}"
+            assert (await server.request(path))[1]["body"] == offered.data
+            assert (await server.request("/"))[1]["body"] != offered.data
+            listening.close()
+            await server.stop()
+
+    asyncio.run(main())
