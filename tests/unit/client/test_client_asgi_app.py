@@ -256,7 +256,15 @@ def test_interfaces_are_served_beside_the_application() -> None:
             app = Application(plain=False)
             app.go.set()
             server = Server(
-                Registered(app, fake.url, service="user", port=port, interfaces=offered, handle_signals=False)
+                Registered(
+                    app,
+                    fake.url,
+                    service="user",
+                    port=port,
+                    interfaces=offered,
+                    handle_signals=False,
+                    drain_on_stop=False,
+                )
             )
             assert await server.start() == "lifespan.startup.complete"
             listening = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port)
