@@ -10,7 +10,8 @@ import pytest
 
 from chaos.stage import LONG, SHORT, Chaos
 
-COLUMNS = ("detected", "recovered", "calls", "lost", "slow", "slowest")
+CALLS = ("calls", "lost", "slow", "slowest")
+COLUMNS = ("detected", "recovered", *CALLS, *(f"gateway {name}" for name in CALLS))
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ class Load:
     call: Callable[[], Awaitable[str]]
     callers: int = 4
     made: int = 0
-    attempts: int = 0
-    """Counted by ``call``: what was tried at some instance."""
+    broken: int = 0
+    """Attempts that were refused or broke off, as ``call`` counts them; late ones are not among them."""
     lost: int = 0
     slow: int = 0
     slowest_s: float = 0.0
@@ -54,7 +54,7 @@ class Load:
         """By the name of the column."""
         return {"calls": self.made, "lost": self.lost, "slow": self.slow, "slowest": self.slowest_s}
 
-    async def more(self, calls: int, *, deadline_s: float = 60.0) -> None:
+    async def more(self, calls: int, *, deadline_s: float = 120.0) -> None:
         """Return when so many further calls were answered."""
         until = self.answered + calls
         async with asyncio.timeout(deadline_s):

@@ -18,13 +18,13 @@ from typing import Any
 import townhall
 from chaos.load import Load
 from chaos.relay import Relay
-from townhall.client.connection import Origin
+from townhall.client.connection import Origin, parse_origin
 from townhall.client.http import HttpClient, Request
-from townhall_process import TownhallProcess, environment, until
+from townhall.model.errors import PeerMisbehaved, Unreachable
+from townhall_process import PLAIN_COMMAND, TownhallProcess, environment, until
 
 SERVICE = "shop"
 PROGRAM = Path(__file__).with_name("provider.py")
-_TRY_S = 0.5
 CLOCK = Path(__file__).with_name("clock")
 
 
@@ -35,11 +35,16 @@ class Pace:
     ttl_s: float
     calls: int
     """Calls between two events."""
+    retries: int
+    call_s: float
+    """For a whole call. Half a second is for each attempt."""
     long: bool
 
 
-SHORT = Pace(ttl_s=1.0, calls=20, long=False)
-LONG = Pace(ttl_s=15.0, calls=1_000, long=True)
+# A busy machine may need seconds for what takes milliseconds; in the long form that would be a finding.
+SHORT = Pace(ttl_s=1.0, calls=20, retries=10, call_s=60.0, long=False)
+LONG = Pace(ttl_s=15.0, calls=1_000, retries=3, call_s=4.0, long=True)
+TRY_S = 0.5
 
 
 class ProviderProcess:
@@ -111,6 +116,16 @@ class ProviderProcess:
             self.said.append(json.loads(line))
 
 
+GATEWAY = """
+[[route]]
+service = "shop"
+timeout = {call_s}
+first_byte_timeout = {try_s}
+retries = {retries}
+balancer = "{balancer}"
+"""
+
+
 @dataclass(slots=True)
 class Chaos:
     """One test's stage. ``run`` its play; whatever happens, ``close`` leaves no process behind."""
@@ -123,7 +138,7 @@ class Chaos:
 
     def run(self, play: Coroutine[Any, Any, None]) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(600 if self.pace.long else 120):
+            async with asyncio.timeout(600 if self.pace.long else 300):
                 await play
 
         asyncio.run(bounded())
@@ -160,32 +175,73 @@ class Chaos:
             await asyncio.to_thread(one.line, "registered")
         return begun
 
+    def gateway(self, url: str, balancer: str) -> Origin:
+        """A gateway to the service, as a process; where it listens."""
+        file = self.data / "gateway.toml"
+        file.write_text(
+            GATEWAY.format(balancer=balancer, call_s=self.pace.call_s, try_s=TRY_S, retries=self.pace.retries)
+        )
+        options = ("--config", str(file), "--listen", "127.0.0.1:0", "--ready-json", "--server", url)
+        process = subprocess.Popen(
+            [*PLAIN_COMMAND, "gateway", *options, "--log-level", "error"],
+            env=environment({"XDG_CACHE_HOME": str(self.data / "xdg")}),
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+        def close() -> None:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+        self._closing.append(close)
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        return parse_origin(next(iter(ready["listen"].values())))
+
     # --- callers -----------------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def load(self, url: str, *, instances: int, **options: Any) -> AsyncIterator[Scene]:
         """A consumer with callers that know ``instances``; when it ends, the calls are in the figures."""
         options.setdefault("snapshot_directory", self.data / "cache")
+        balancer = options.get("balancer", "smooth_weighted")
+        gateway = await asyncio.to_thread(self.gateway, url, balancer)
         async with townhall.Consumer(url, **options) as consumer, HttpClient() as http:
             handle = consumer[SERVICE]
             await handle.wait_callable(instances, budget_s=60)
-            calls = Load(lambda: _ask(handle, http, calls))
-            async with calls:
-                await calls.more(self.pace.calls)
-                yield Scene(self, consumer, handle, calls)
-                await calls.more(self.pace.calls)
-        self.figures |= calls.figures()
+            calls = Load(lambda: _ask(handle, http, calls, self.pace))
+            through = Load(lambda: _ask_gateway(gateway, http, self.pace))
+            scene = Scene(self, consumer, handle, calls, through)
+            async with calls, through:
+                await scene.more()
+                yield scene
+                await scene.more()
+        self.figures |= {**calls.figures(), **{f"gateway {name}": value for name, value in through.figures().items()}}
 
 
-async def _ask(handle: townhall.client.handle.ServiceHandle, http: HttpClient, calls: Load) -> str:
+async def _ask_gateway(gateway: Origin, http: HttpClient, pace: Pace) -> str:
+    """What a caller without SDK does: one request, no second one."""
+    response = await http.request(Request(gateway, "GET", "/", budget_s=2 * pace.call_s))
+    if response.status != 200:
+        raise PeerMisbehaved(f"{response.status} {response.text}")
+    return response.text
+
+
+async def _ask(handle: townhall.client.handle.ServiceHandle, http: HttpClient, calls: Load, pace: Pace) -> str:
     """An idempotent call, with at most half a second for each attempt."""
 
     async def attempt(instance: townhall.Instance) -> str:
-        calls.attempts += 1
-        request = Request(Origin("http", instance.address, instance.port), "GET", "/", budget_s=_TRY_S)
-        return (await http.request(request)).text
+        request = Request(Origin("http", instance.address, instance.port), "GET", "/", budget_s=TRY_S)
+        try:
+            return (await http.request(request)).text
+        except Unreachable as error:
+            calls.broken += error.fields["kind"] != "timeout"
+            raise
 
-    return await handle.call(attempt, retries=3, timeout=8 * _TRY_S, try_timeout=_TRY_S)
+    return await handle.call(attempt, retries=pace.retries, timeout=pace.call_s, try_timeout=TRY_S)
 
 
 @dataclass(slots=True)
@@ -196,13 +252,25 @@ class Scene:
     consumer: townhall.Consumer
     handle: Any
     calls: Load
+    """By the SDK."""
+    through: Load
+    """Through the gateway, without the SDK."""
     _since: float = 0.0
+
+    async def more(self, times: int = 1) -> None:
+        """Return when both kinds of callers were answered again and again."""
+        await asyncio.gather(*(one.more(times * self.chaos.pace.calls) for one in (self.calls, self.through)))
+
+    def nothing_lost(self) -> None:
+        """Every call was answered, whatever happened."""
+        assert self.calls.lost == 0, self.calls.failures
+        assert self.through.lost == 0, self.through.failures
 
     def happens(self) -> None:
         """What is measured next counts from now."""
         self._since = time.monotonic()
 
-    async def seen(self, figure: str, condition: Callable[[], object], *, deadline_s: float = 60.0) -> None:
+    async def seen(self, figure: str, condition: Callable[[], object], *, deadline_s: float = 120.0) -> None:
         """Wait until it is so, and note how long it took."""
         try:
             async with asyncio.timeout(deadline_s):

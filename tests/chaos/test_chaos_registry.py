@@ -31,12 +31,12 @@ def test_provider_loses_the_registry(chaos: Chaos) -> None:
                     await scene.seen("detected", lambda: scene.callable("b"))
                     await scene.seen("alarmed", lambda n=alarms: first.alarms[n:] == ["away"])
                     await scene.seen("evicted", lambda: scene.verdict("a") == "gone")
-                    await scene.calls.more(chaos.pace.calls)
+                    await scene.more()
                     scene.happens()
                     relay.heal()
                     await scene.seen("recovered", lambda: scene.callable("a", "b"))
                     await scene.seen("told", lambda n=alarms: "back" in first.alarms[n:])
-            assert scene.calls.lost == 0, scene.calls.failures
+            scene.nothing_lost()
 
     chaos.run(play())
 
@@ -57,7 +57,7 @@ def test_provider_starts_without_the_registry(chaos: Chaos) -> None:
         await asyncio.to_thread(registry.restart)
         async with chaos.load(registry.url, instances=1) as scene:
             await scene.seen("told", lambda: patient.alarms == ["away", "back"])
-        assert scene.calls.lost == 0, scene.calls.failures
+        scene.nothing_lost()
 
     chaos.run(play())
 
@@ -82,7 +82,7 @@ def test_consumer_starts_without_the_registry(chaos: Chaos) -> None:
             await asyncio.to_thread(registry.restart)
             await scene.seen("recovered", lambda: scene.consumer.state is MirrorState.CONNECTED)
             assert not scene.handle.stale
-        assert scene.calls.lost == 0, scene.calls.failures
+        scene.nothing_lost()
 
     chaos.run(play())
 
@@ -105,13 +105,13 @@ def test_consumer_loses_the_registry(chaos: Chaos) -> None:
                         # Silence is noticed after 45 s, a reset at once; either way the calls go on meanwhile.
                         await scene.seen("detected", lambda: not connected())
                     first.kill()
-                    await scene.calls.more(chaos.pace.calls)
+                    await scene.more()
                     scene.happens()
                     relay.heal()
                     await scene.seen("recovered", lambda: connected() and scene.callable("b"))
                     (first,) = await chaos.providers(registry.url, "a")
                     await scene.seen("whole", lambda: scene.callable("a", "b"))
-            assert scene.calls.lost == 0, scene.calls.failures
+            scene.nothing_lost()
 
     chaos.run(play())
 
@@ -126,13 +126,13 @@ def test_registry_restarts_full(chaos: Chaos) -> None:
             await asyncio.to_thread(registry.kill)
             await scene.seen("detected", lambda: scene.consumer.state is not MirrorState.CONNECTED)
             await scene.seen("alarmed", lambda: all("away" in one.alarms for one in providers))
-            await scene.calls.more(chaos.pace.calls)
+            await scene.more()
             scene.happens()
             await asyncio.to_thread(registry.restart)
             await scene.seen("recovered", lambda: scene.consumer.state is MirrorState.CONNECTED)
             await scene.seen("told", lambda: all(one.alarms == ["away", "back"] for one in providers))
             assert {one.id: one.incarnation for one in scene.handle.instances()} == before, "the same registrations"
-        assert scene.calls.lost == 0, scene.calls.failures
+        scene.nothing_lost()
 
     chaos.run(play())
 
@@ -150,21 +150,21 @@ def test_registry_restarts_empty(chaos: Chaos) -> None:
                 relay.hold()
                 await asyncio.to_thread(registry.kill)
                 await scene.seen("detected", lambda: scene.consumer.state is not MirrorState.CONNECTED)
-                await scene.calls.more(chaos.pace.calls)
+                await scene.more()
                 await asyncio.to_thread(registry.restart)
                 # The worst order: the consumer is back first, and sees a registry that knows nobody.
                 await scene.seen("back", lambda: scene.consumer.state is MirrorState.CONNECTED)
-                await scene.calls.more(chaos.pace.calls)
+                await scene.more()
                 scene.happens()
                 relay.reset()
                 relay.heal()
                 await scene.seen("recovered", lambda: all("registered_again" in one.alarms for one in providers))
-                await scene.calls.more(chaos.pace.calls)
+                await scene.more()
                 assert scene.callable("a", "b")
             async with townhall.Registry(registry.url) as api:
                 listed = await api.instances(SERVICE)
                 assert {one.id for one in listed.instances if one.callable} == {"a", "b"}
-        assert scene.calls.lost == 0, scene.calls.failures
+        scene.nothing_lost()
 
     chaos.run(play())
 
@@ -182,14 +182,14 @@ def test_registry_hangs(chaos: Chaos) -> None:
             registry.signal(signal.SIGSTOP)
             await scene.seen("detected", lambda: all("away" in one.alarms for one in providers))
             await asyncio.sleep(2.5 * chaos.pace.ttl_s)
-            await scene.calls.more(chaos.pace.calls)
+            await scene.more()
             scene.happens()
             registry.signal(signal.SIGCONT)
             await scene.seen("recovered", lambda: all(one.alarms == ["away", "back"] for one in providers))
             await scene.seen("whole", lambda: scene.callable("a", "b"))
             assert not verdicts & {"down"}, verdicts
             assert all("registered_again" not in one.alarms for one in providers)
-        assert scene.calls.lost == 0, scene.calls.failures
+        scene.nothing_lost()
 
     chaos.run(play())
 
@@ -221,7 +221,7 @@ def test_clock_jumps(chaos: Chaos) -> None:
                 assert {one.verdict for one in after} == {"up"}
             assert verdicts == {"up"}, verdicts
             assert [one.alarms for one in providers] == [[], []]
-        assert scene.calls.lost == 0, scene.calls.failures
+        scene.nothing_lost()
 
     chaos.run(play())
 

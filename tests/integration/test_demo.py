@@ -7,8 +7,10 @@ from townhall_process import background, townhall, until
 
 
 def children_of(pid: int) -> list[int]:
+    """With their children: `townhall run` has one."""
     with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
+        children = [int(child) for child in file.read().split()]
+    return children + [one for child in children for one in children_of(child)]
 
 
 def test_no_call_fails_and_every_event_is_seen():
@@ -17,6 +19,9 @@ def test_no_call_fails_and_every_event_is_seen():
     assert "\x1b" not in done.stdout
     made, failed = re.search(r"calls made: ([\d,]+) +calls failed: ([\d,]+)", done.stdout).groups()
     assert int(made.replace(",", "")) > 100
+    assert failed == "0"
+    through, failed = re.search(r"through the gateway, without SDK: ([\d,]+) +failed: ([\d,]+)", done.stdout).groups()
+    assert int(through.replace(",", "")) > 10
     assert failed == "0"
     summary = done.stdout[done.stdout.index("calls made: ") :]
     for event in (
@@ -28,7 +33,7 @@ def test_no_call_fails_and_every_event_is_seen():
 
 def test_an_interrupted_demo_leaves_no_process_behind():
     with background("demo", "--plain") as process:
-        pids = until(lambda: len(found := children_of(process.pid)) >= 4 and found, what="the processes of the demo")
+        pids = until(lambda: len(found := children_of(process.pid)) >= 5 and found, what="the processes of the demo")
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         out, errors = process.communicate()

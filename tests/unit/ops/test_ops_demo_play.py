@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from townhall.client.connection import Origin
 from townhall.client.records import Instance
 from townhall.model.errors import Unreachable
 from townhall.ops.commands.demo import _pace
@@ -78,9 +79,14 @@ def test_callers_keep_the_score():
         server = NameServer("alpha", work_s=0)
         server.provider = Tracked()  # type: ignore[assignment]
         board = Board()
-        callers = Callers(Handle(await server.start(), ["good", "again", "fail"]), board)  # type: ignore[arg-type]
+        port = await server.start()
+        handle = Handle(port, ["good", "again", "fail"])
+        callers = Callers(handle, Origin("http", "127.0.0.1", port), board)  # type: ignore[arg-type]
         for _ in range(3):
             await callers._call_once()
+        await callers._call_gateway()
+        unreachable = Callers(handle, Origin("http", "127.0.0.1", 1), board)  # type: ignore[arg-type]
+        await unreachable._call_gateway()
         callers.stop()
         await callers.run()
         server.close()
@@ -90,6 +96,8 @@ def test_callers_keep_the_score():
     board = asyncio.run(scenario())
     assert (board.calls, board.failed, board.failed_over, board.answers["alpha"]) == (3, 1, 1, 2)
     assert "nobody there" in board.failures[0]
+    assert (board.gateway_calls, board.gateway_failed) == (2, 1)
+    assert "through the gateway" in board.failures[1]
 
 
 def scripted(instances: list[Instance]) -> tuple[Play, Board]:

@@ -9,7 +9,7 @@ from townhall.ops.demo.screen import Plain, Terminal
 
 
 def board() -> Board:
-    found = Board(registry="127.0.0.1:1", consumer="connected", elapsed=3.5, calls=100)
+    found = Board(registry="127.0.0.1:1", consumer="connected", elapsed=3.5, calls=100, gateway_calls=9)
     found.answers.update({"alpha": 60, "beta": 40})
     found.providers.update({"alpha": ProviderRow("up", 1.0), "beta": ProviderRow("suspect", 2.0, "killed")})
     found.events.append(Event("kill -9 beta", 2.0, "it may not be called", 2.012))
@@ -22,6 +22,9 @@ def test_good_means_no_failed_call_and_every_event_seen():
     found.failed = 1
     assert not found.good
     found.failed = 0
+    found.gateway_failed = 1
+    assert not found.good
+    found.gateway_failed = 0
     found.events.append(Event("x", 3.0, "y"))
     assert not found.good
     assert not Board().good

@@ -51,6 +51,9 @@ class Board:
     failed: int = 0
     failed_over: int = 0
     """Attempts that failed and were made good by another instance; the caller noticed nothing."""
+    gateway_calls: int = 0
+    """Made by plain HTTP, without the SDK, through the gateway."""
+    gateway_failed: int = 0
     failures: list[str] = field(default_factory=list)
     """The first few failed calls, in words."""
     answers: Counter[str] = field(default_factory=Counter)
@@ -60,7 +63,8 @@ class Board:
     @property
     def good(self) -> bool:
         """Whether no call failed and the consumer saw every event."""
-        return self.calls > 0 and self.failed == 0 and all(event.seen_at is not None for event in self.events)
+        answered = self.calls > 0 and self.gateway_calls > 0 and self.failed == self.gateway_failed == 0
+        return answered and all(event.seen_at is not None for event in self.events)
 
     def lines(self) -> list[str]:
         """The live picture."""
@@ -72,6 +76,7 @@ class Board:
         return [
             f"townhall demo   {self.elapsed:4.1f} s   registry {self.registry}   consumer {self.consumer}",
             f"calls made {self.calls:,}   failed {self.failed:,}   made good by another instance {self.failed_over:,}",
+            f"through the gateway {self.gateway_calls:,}   failed {self.gateway_failed:,}   (plain HTTP, no SDK)",
             "",
             *table(("provider", "verdict", "weight", "answers", "share", ""), rows).splitlines(),
             "",
@@ -90,6 +95,7 @@ class Board:
         lines = [
             f"calls made: {self.calls:,}   calls failed: {self.failed:,}   "
             f"(attempts made good by another instance: {self.failed_over:,})",
+            f"through the gateway, without SDK: {self.gateway_calls:,}   failed: {self.gateway_failed:,}",
             "",
             table(("event", "the consumer saw", "after"), rows),
             "",
@@ -101,6 +107,7 @@ class Board:
     def _fault(self) -> str:
         unseen = [event.what for event in self.events if event.seen_at is None]
         faults = [f"{self.failed} calls failed"] if self.failed else []
+        faults += [f"{self.gateway_failed} calls through the gateway failed"] if self.gateway_failed else []
         faults += self.failures
         faults += [f"not seen: {', '.join(unseen)}"] if unseen else []
         return "; ".join(faults) or "no call was made"

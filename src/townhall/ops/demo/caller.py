@@ -1,8 +1,9 @@
-"""The consumer's load: several callers side by side, at a bounded rate, each call through the SDK's failover."""
+"""The load: callers side by side, at a bounded rate; most call with the SDK, one by plain HTTP through the gateway."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from townhall.client.connection import Origin
@@ -27,8 +28,9 @@ _FAILURES_TOLD: Final = 5
 class Callers:
     """Calls a service without pause and writes the score on the board."""
 
-    def __init__(self, handle: ServiceHandle, board: Board) -> None:
+    def __init__(self, handle: ServiceHandle, gateway: Origin, board: Board) -> None:
         self._handle = handle
+        self._gateway = gateway
         self._board = board
         self._http = HttpClient()
         self._stopping = False
@@ -38,7 +40,8 @@ class Callers:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(CALLERS_COUNT):
-                    group.create_task(self._call_on())
+                    group.create_task(self._call_on(self._call_once))
+                group.create_task(self._call_on(self._call_gateway))
         finally:
             self._http.close()
 
@@ -46,9 +49,9 @@ class Callers:
         """Begin no further calls."""
         self._stopping = True
 
-    async def _call_on(self) -> None:
+    async def _call_on(self, call: Callable[[], Awaitable[None]]) -> None:
         while not self._stopping:
-            await self._call_once()
+            await call()
             await asyncio.sleep(_PAUSE_S)
 
     async def _call_once(self) -> None:
@@ -68,9 +71,26 @@ class Callers:
             name = await self._handle.call(attempt, retries=_RETRIES, timeout=_CALL_S, try_timeout=_TRY_S, wait=_CALL_S)
         except (TownhallError, OSError) as error:
             board.failed += 1
-            if len(board.failures) < _FAILURES_TOLD:
-                board.failures.append(f"at {board.elapsed:.1f} s: {type(error).__name__}: {error}")
+            self._note(f"{type(error).__name__}: {error}")
         else:
             board.answers[name] += 1
             board.failed_over += attempts - 1
         board.calls += 1
+
+    async def _call_gateway(self) -> None:
+        """One request, no failover of ours: what goes wrong behind the gateway is the gateway's to make good."""
+        board = self._board
+        try:
+            response = await self._http.request(Request(self._gateway, "GET", "/", budget_s=2 * _CALL_S))
+        except (TownhallError, OSError) as error:
+            board.gateway_failed += 1
+            self._note(f"through the gateway: {type(error).__name__}: {error}")
+        else:
+            if response.status != 200:
+                board.gateway_failed += 1
+                self._note(f"through the gateway: {response.status} {response.text.strip()[:200]}")
+        board.gateway_calls += 1
+
+    def _note(self, what: str) -> None:
+        if len(self._board.failures) < _FAILURES_TOLD:
+            self._board.failures.append(f"at {self._board.elapsed:.1f} s: {what}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from townhall.client.api import Registry
+from townhall.client.connection import parse_origin
 from townhall.client.consumer import Consumer
 from townhall.ops.demo.board import Board, ProviderRow
 from townhall.ops.demo.caller import Callers
@@ -65,6 +66,7 @@ async def _run(directory: Path, board: Board, screen: Screen, pace: float) -> No
             for name in _FIRST:
                 board.providers[name] = ProviderRow()
                 group.create_task(_start(stage, name))
+            group.create_task(stage.start_gateway(SERVICE))
         await _perform(stage, board, screen, pace)
     finally:
         await stage.close()
@@ -81,7 +83,9 @@ async def _perform(stage: Stage, board: Board, screen: Screen, pace: float) -> N
         await handle.start()
         await handle.wait_callable(len(_FIRST))
         play = Play(stage=stage, board=board, consumer=consumer, registry=registry, pace=pace)
-        callers = Callers(handle, board)
+        assert stage.gateway is not None
+        listen = next(iter(stage.gateway.ready["listen"].values()))
+        callers = Callers(handle, parse_origin(listen), board)
         async with asyncio.TaskGroup() as group:
             showing = group.create_task(_show(play, board, screen))
             group.create_task(callers.run())

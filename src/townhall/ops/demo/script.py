@@ -147,7 +147,7 @@ class Play:
         await self._stage.start_registry()
         self._board.registry = self._stage.address
         await self._seen(seen)
-        await self._pause(3.0)
+        await self._pause(2.0)
 
     # --- what the consumer sees
 

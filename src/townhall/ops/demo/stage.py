@@ -1,4 +1,4 @@
-"""The demo's processes: one registry and some providers, real ones, none of which outlives the demo.
+"""The demo's processes: a registry, providers and a gateway, real ones, none of which outlives the demo.
 
 Each is started in a session of its own, so that Ctrl-C reaches the demo alone, which then ends them. Should the demo
 itself be killed, providers notice that their standard input closed, and the registry is told by the kernel (Linux).
@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,13 @@ _START_TIMEOUT_S: Final = 20.0
 _PR_SET_PDEATHSIG: Final = 1
 TTL_MS: Final = 1_500
 """Short, so that a hung provider is noticed within the demo; a real service would take 10 s or more."""
+_ROUTE: Final = """
+[[route]]
+service = "{service}"
+timeout = "4s"
+first_byte_timeout = "400ms"
+retries = 4
+"""
 
 
 class StageFailed(TownhallError):
@@ -59,6 +67,7 @@ class Stage:
     directory: Path
     registry: Child | None = None
     providers: dict[str, Child] = field(default_factory=dict)
+    gateway: Child | None = None
     address: str = "127.0.0.1:0"
     """Of the registry; its port stays the same over restarts."""
 
@@ -84,22 +93,38 @@ class Stage:
         self.providers[name] = child = await self._start(name, arguments)
         return child
 
+    async def start_gateway(self, service: str) -> None:
+        """Start a gateway with one route, to ``service``. Raises ``StageFailed``."""
+        file = self.directory / "gateway.toml"
+        file.write_text(_ROUTE.format(service=service))
+        arguments = [
+            "-m", "townhall.ops.cli", "gateway", "--config", str(file), "--listen", "127.0.0.1:0", "--ready-json", "--server",
+            self.url, "--log-level", "warning",
+        ]  # fmt: skip
+        self.gateway = await self._start("gateway", arguments)
+
     async def close(self) -> None:
         """End everything, whatever state it is in; idempotent."""
-        children = [*self.providers.values(), *([self.registry] if self.registry else [])]
+        others = [one for one in (self.gateway, self.registry) if one is not None]
+        children = [*self.providers.values(), *others]
         for child in children:
             child.signal(signal.SIGKILL)
         for child in children:
             await child.process.wait()
 
-    async def _start(self, name: str, arguments: list[str]) -> Child:
-        errors = self.directory / f"{name}.log"
-        with errors.open("ab") as stderr:
-            process = await asyncio.create_subprocess_exec(
+    async def _spawn(
+        self, name: str, arguments: list[str], *, with_us: int = signal.SIGKILL
+    ) -> asyncio.subprocess.Process:
+        """``with_us`` is the signal that it gets when we are gone."""
+        with self._log(name).open("ab") as stderr:
+            return await asyncio.create_subprocess_exec(
                 sys.executable, *arguments,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=stderr,
-                env=self._environ(), start_new_session=True, preexec_fn=_die_with_parent,
+                env=self._environ(), start_new_session=True, preexec_fn=partial(_die_with_parent, with_us),
             )  # fmt: skip
+
+    async def _start(self, name: str, arguments: list[str]) -> Child:
+        process = await self._spawn(name, arguments)
         child = Child(process, {})
         assert process.stdout is not None
         try:
@@ -108,13 +133,16 @@ class Stage:
             child.ready = json.loads(line)
         except (TimeoutError, ValueError) as error:
             await child.kill()
-            said = errors.read_text(errors="replace").strip()[-2_000:]
+            said = self._log(name).read_text(errors="replace").strip()[-2_000:]
             raise StageFailed(f"{name} did not come up: {said or 'it said nothing'}") from error
         except BaseException:
             # Interrupted: a child that nobody knows of must not stay.
             child.signal(signal.SIGKILL)
             raise
         return child
+
+    def _log(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
 
     def _environ(self) -> dict[str, str]:
         # Settings meant for a real registry of this user must not reach the demo's.
@@ -135,7 +163,7 @@ def _prctl() -> Any:
 _PRCTL: Final = _prctl()
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(number: int) -> None:
     """Between fork and exec; nothing but one system call happens here."""
     if _PRCTL is not None and sys.platform == "linux":
-        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _PRCTL(_PR_SET_PDEATHSIG, number, 0, 0, 0)
