@@ -26,7 +26,7 @@ def test_no_call_fails_and_every_event_is_seen():
     summary = done.stdout[done.stdout.index("calls made: ") :]
     for event in (
         "add the provider delta", "change alpha's weight", "kill -9 beta", "hang gamma", "let gamma go on", "drain delta",
-        "kill -9 the registry", "start the registry again",
+        "townhall run", "stop it", "kill -9 the registry", "start the registry again",
     ):  # fmt: skip
         assert re.search(rf"{event}.* \d+(\.\d+)? m?s$", summary, re.MULTILINE), event
 

@@ -57,6 +57,7 @@ class Play:
         await self._start_again("beta")
         await self._hang("gamma")
         await self._drain("delta")
+        await self._run_program("legacy")
         await self._kill_registry()
 
     def refresh(self) -> None:
@@ -129,6 +130,20 @@ class Play:
         await self._seen(seen)
         self._board.providers[name].note = "drained and stopped"
         await self._pause(1.5)
+
+    async def _run_program(self, name: str) -> None:
+        """A program that knows nothing of the registry is registered from outside, called like any other, and stopped."""
+        self._board.providers[name] = ProviderRow(note="python -m http.server")
+        _, seen = self._expect("townhall run … python -m http.server", "it may be called", lambda: self._callable(name))
+        await self._stage.start_program(name, SERVICE)
+        await self._seen(seen)
+        await self._pause(1.5)
+        _, seen = self._expect("stop it (SIGTERM)", "it is gone", lambda: self._verdict(name) == "gone")
+        assert self._stage.program is not None
+        self._stage.program.signal(signal.SIGTERM)
+        await self._seen(seen)
+        self._board.providers[name].note = "drained and stopped"
+        await self._pause(0.5)
 
     async def _kill_registry(self) -> None:
         assert self._stage.registry is not None

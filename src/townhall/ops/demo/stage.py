@@ -1,5 +1,6 @@
-"""The demo's processes: a registry, providers and a gateway, real ones, none of which outlives the demo.
+"""The demo's processes: a registry, providers, a gateway and a program that knows nothing of all this, real ones.
 
+None of them outlives the demo.
 Each is started in a session of its own, so that Ctrl-C reaches the demo alone, which then ends them. Should the demo
 itself be killed, providers notice that their standard input closed, and the registry is told by the kernel (Linux).
 """
@@ -27,6 +28,7 @@ _START_TIMEOUT_S: Final = 20.0
 _PR_SET_PDEATHSIG: Final = 1
 TTL_MS: Final = 1_500
 """Short, so that a hung provider is noticed within the demo; a real service would take 10 s or more."""
+_STOP_TIMEOUT_S: Final = 3.0
 _ROUTE: Final = """
 [[route]]
 service = "{service}"
@@ -68,6 +70,8 @@ class Stage:
     registry: Child | None = None
     providers: dict[str, Child] = field(default_factory=dict)
     gateway: Child | None = None
+    program: Child | None = None
+    """``townhall run``, with the program below it."""
     address: str = "127.0.0.1:0"
     """Of the registry; its port stays the same over restarts."""
 
@@ -103,9 +107,34 @@ class Stage:
         ]  # fmt: skip
         self.gateway = await self._start("gateway", arguments)
 
+    async def start_program(self, name: str, service: str) -> None:
+        """Run Python's own file server, whose page is ``name``, registered from outside; returns before it answers."""
+        page = self.directory / name / "index.html"
+        page.parent.mkdir()
+        page.write_text(f"{name}\n")
+        # The shell puts in the port that townhall run has chosen, as scripts do it.
+        program = [
+            "sh",
+            "-c",
+            'exec "$0" -m http.server --bind 127.0.0.1 --directory "$1" "$PORT"',
+            sys.executable,
+            str(page.parent),
+        ]
+        arguments = [
+            "-m", "townhall.ops.cli", "run", "--name", service, "--id", name, "--port", "auto", "--check", "http:/",
+            "--check-interval", "500ms", "--drain", "2s", "--address", "127.0.0.1", "--ttl", f"{TTL_MS}ms", "--server", self.url,
+            "--", *program,
+        ]  # fmt: skip
+        self.program = Child(await self._spawn(name, arguments, with_us=signal.SIGTERM), {})
+
     async def close(self) -> None:
         """End everything, whatever state it is in; idempotent."""
-        others = [one for one in (self.gateway, self.registry) if one is not None]
+        if self.program is not None:
+            # By SIGTERM: it ends the program below it, which nobody else knows.
+            self.program.signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.program.process.wait(), _STOP_TIMEOUT_S)
+        others = [one for one in (self.program, self.gateway, self.registry) if one is not None]
         children = [*self.providers.values(), *others]
         for child in children:
             child.signal(signal.SIGKILL)
