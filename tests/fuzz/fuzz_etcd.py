@@ -2,8 +2,8 @@
 
 Run with ``make fuzz``, or ``python tests/fuzz/fuzz_etcd.py [libFuzzer options] [corpus directory]``. What it holds
 against every input, in one sentence: a body or message either raises ``Malformed`` or is the same message again after
-every way there and back, objects of a streaming body do not depend on where its bytes are cut, and a range joined of
-its pairs is the JSON of the whole.
+every way there and back, objects of a streaming body do not depend on where its bytes are cut, a range joined of its pairs
+is the JSON of the whole, and what the quick readers of puts and transactions find is what the plain ones find.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ with atheris.instrument_imports(include=["townhall"]):
     from townhall.face.etcd.gateway_json import Rendering
     from townhall.face.etcd.gateway_streams import Objects
     from townhall.face.etcd.gateway_table import ROWS
+    from townhall.face.etcd.requests import put_of, transaction_of
+    from townhall.face.etcd.requests_quick import quick_put, quick_transaction
     from townhall.model.errors import Malformed
     from townhall.wire import protobuf_json
-    from townhall.wire.etcd.kv import RangeResponse
+    from townhall.wire.etcd.kv import PutRequest, RangeResponse, TxnRequest
     from townhall.wire.protobuf_decode import decode
     from townhall.wire.protobuf_encode import encode
 
@@ -61,6 +63,12 @@ def check_range(data: bytes) -> None:
         assert found == json.loads(protobuf_json.encode(message)), "joined it is not what it is as a whole"
 
 
+def check_quick(data: bytes) -> None:
+    put, transaction = quick_put(data), quick_transaction(data)
+    assert put is None or put == put_of(decode(PutRequest, data)), "the quick reader found another put"
+    assert transaction is None or transaction == transaction_of(decode(TxnRequest, data)), "or another transaction"
+
+
 def check_objects(data: bytes, cut: int) -> None:
     def found(pieces: list[bytes]) -> tuple[list[bytes], bool]:
         finder, objects = Objects(), []
@@ -84,6 +92,7 @@ def check(data: bytes) -> None:
     check_body(rest, which)
     check_message(rest, which)
     check_range(rest)
+    check_quick(rest)
     check_objects(rest, which)
 
 

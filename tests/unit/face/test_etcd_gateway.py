@@ -452,8 +452,8 @@ def test_headers_by_hand(header):
     st.lists(
         st.builds(
             kv.ResponseHeader,
-            *[st.sampled_from([0, 1, 2**63 - 1])] * 2,
-            st.integers(0, 2**63 - 1),
+            *[st.sampled_from([0, 1, 2**64 - 1])] * 2,
+            st.integers(-5, 2**63 - 1),
             st.sampled_from([0, 2]),
         ),
         max_size=12,
@@ -465,7 +465,13 @@ def test_headers_that_are_kept_say_the_same(found):
         data = encode(header)
         assert headers.json(data) == header_json(data)
         assert headers.json(data) == header_json(data)
+        assert json.loads(header_json(data) or b"") == json.loads(protobuf_json.encode(header))
         assert headers.json(data + b"\x28\x01") is None
+
+
+def test_numbers_below_zero_keep_their_sign():
+    found = kv.RangeResponse(kv.ResponseHeader(1, 2, -3), (), False, -4)
+    assert render(Rendering(), found) == json.loads(protobuf_json.encode(found))
 
 
 def test_the_answer_to_a_write_is_not_remembered():

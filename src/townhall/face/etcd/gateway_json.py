@@ -158,7 +158,7 @@ class Rendering:
                 pairs.append(self._piece(self._pairs, KeyValue, data[at : at + number]))
                 at += number
             elif tag == _COUNT:
-                tail += b'"count":"%d"' % number
+                tail += b'"count":"%d"' % (number - (1 << 64) if number >> 63 else number)
             else:
                 assert tag == _MORE
                 tail = b'"more":true,'

@@ -23,6 +23,9 @@ _NAMES: Final = (
     (0x18, b'"revision":"'),
     (0x20, b'"raft_term":"'),
 )
+_REVISION: Final = 0x18
+_REVISION_MAX: Final = (1 << 63) - 1
+"""It has a sign, which the other numbers of a header have not. Ours is never below zero."""
 
 
 class _Put(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -98,6 +101,8 @@ def header_json(data: bytes) -> bytes | None:
     for tag, name in _NAMES:
         if at < size and data[at] == tag:
             number, at = _varint(data, at + 1)
+            if tag == _REVISION and number > _REVISION_MAX:
+                number -= 1 << 64
             parts.append(b'%b%d"' % (name, number))
     return b"{" + b",".join(parts) + b"}" if at == size else None
 
@@ -115,7 +120,7 @@ class Headers:
         at = len(self._before)
         if at and data.startswith(self._before):
             revision, at = _varint(data, at)
-            if data[at:] == self._after:
+            if data[at:] == self._after and revision <= _REVISION_MAX:
                 return self._form % revision
         made = header_json(data)
         if made is not None:
@@ -126,8 +131,10 @@ class Headers:
         at = 0
         while at < len(data) and data[at] in (0x08, 0x10):
             at = _varint(data, at + 1)[1]
-        if at < len(data) and data[at] == 0x18:
+        if at < len(data) and data[at] == _REVISION:
             revision, end = _varint(data, at + 1)
+            if revision > _REVISION_MAX:
+                return
             self._before, self._after = data[: at + 1], data[end:]
             self._form = made.replace(b'"revision":"%d"' % revision, b'"revision":"%d"')
 
