@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from townhall import aiohttp as aiohttp
     from townhall import asgi as asgi
+    from townhall import grpc as grpc
     from townhall import gunicorn as gunicorn
     from townhall import httpx as httpx
     from townhall.client import blocking as blocking
@@ -56,6 +57,7 @@ _HOMES = {
     "asgi": ("townhall.asgi", ""),
     "blocking": ("townhall.client.blocking", ""),
     "errors": ("townhall.model.errors", ""),
+    "grpc": ("townhall.grpc", ""),
     "gunicorn": ("townhall.gunicorn", ""),
     "httpx": ("townhall.httpx", ""),
 }

@@ -60,6 +60,9 @@ PACKAGES = {
 ADAPTERS = {
     "townhall.client.aiohttp_client": {"aiohttp"},
     "townhall.client.aiohttp_server": {"aiohttp"},
+    "townhall.client.grpc_aio_channel": {"grpc"},
+    "townhall.client.grpc_blocking_channel": {"grpc"},
+    "townhall.client.grpc_instances": {"grpc"},
     "townhall.client.httpx_transport": {"httpx"},
 }
 PURE = {"model", "wire", "core", "face", "face.consul", "face.dns", "face.etcd", "face.native"}

@@ -22,7 +22,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack, cast
+from typing import TYPE_CHECKING, Literal, Self, Unpack, cast
 
 from townhall.client.address import AddressChoice, doubt
 from townhall.client.alarms import Alarm, AlarmKind, Counters
@@ -66,6 +66,8 @@ class ProviderOptions(ServiceFields, total=False):
     """What the process calls itself towards the registry; default ``service@host:pid``."""
     on_alarm: Callable[[Alarm], object] | None
     """Called in the event loop for each alarm. An exception it raises goes to the loop's exception handler."""
+    on_leave: Callable[[], Awaitable[object] | object] | None
+    """Called when stopping begins, before anybody is told: a health service of one's own says no from here on."""
     on_stop: Callable[[], Awaitable[object] | object] | None
     """Called while stopping, when no caller should find us any more: take no new requests. May be a coroutine function."""
     interface: str
@@ -367,13 +369,14 @@ class Provider:
         if self._looking:
             await asyncio.wait(self._looking)
         try:
+            await self._tell_application("on_leave", until)
             draining = bool(self._options.get("drain_on_stop")) and self._registrar is not None
             if draining:
                 # Everybody knows before anything ends; being still registered, we answer who comes all the same.
                 await self._quietly(self.drain(deadline=until - clock()), "drain")
             else:
                 await self._leave_registry()
-            await self._tell_application(until)
+            await self._tell_application("on_stop", until)
             await self._wait_idle(until)
             if draining:
                 await self._leave_registry()
@@ -403,25 +406,25 @@ class Provider:
         except (TownhallError, TimeoutError) as error:
             _log.warning("could not %s while stopping, the lease will end it: %s", what, error)
 
-    async def _tell_application(self, until: float) -> None:
-        on_stop = self._options.get("on_stop")
-        if on_stop is None:
+    async def _tell_application(self, what: Literal["on_leave", "on_stop"], until: float) -> None:
+        callback = self._options.get(what)
+        if callback is None:
             return
 
         async def call() -> None:
-            result = on_stop()
+            result = callback()
             if inspect.isawaitable(result):
                 await result
 
         # In a task of its own, so that whatever it raises is seen here and stops nothing.
         loop = asyncio.get_running_loop()
-        task = loop.create_task(call(), name="townhall-on-stop")
+        task = loop.create_task(call(), name=f"townhall-{what}")
         _, late = await asyncio.wait({task}, timeout=max(0.0, until - loop.time()))
         if late:
             task.cancel()
-            _log.warning("on_stop was not done by the deadline")
+            _log.warning("%s was not done by the deadline", what)
         elif not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("on_stop failed", exc_info=error)
+            _log.error("%s failed", what, exc_info=error)
 
     async def _wait_idle(self, until: float) -> None:
         if not self._running:

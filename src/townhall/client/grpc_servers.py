@@ -1,0 +1,135 @@
+"""gRPC servers, found: registered while they serve, and left in the order that costs no call.
+
+The order of a stop: the health service says NOT_SERVING, everybody is told that we drain and has acknowledged it, then
+``server.stop`` takes no new calls and waits for the running ones, then we deregister.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from townhall.client import blocking
+from townhall.client.api import DEFAULT_URL
+from townhall.client.provider import Provider, ProviderOptions
+
+__all__ = ["BlockingRegistered", "Registered"]
+
+_GRACE_S = 30.0
+
+
+class Registered:
+    """``async with Registered(server, URL, service="user", port=50051) as it: await it.wait_stopped()``, for grpc.aio.
+
+    Starts the server, then registers; takes what ``Provider`` takes, ``drain_on_stop`` and ``handle_signals`` are on.
+    ``servicer`` is the server's ``grpc_health.v1.health.aio.HealthServicer``, if it has one. ``drain_deadline`` (30 s) is
+    for the drain and the running calls together.
+    """
+
+    def __init__(
+        self,
+        server: Any,
+        urls: str | Sequence[str] = DEFAULT_URL,
+        *,
+        service: str = "",
+        port: int = 0,
+        servicer: Any = None,
+        **options: Unpack[ProviderOptions],
+    ) -> None:
+        self._application_stops = options.pop("on_stop", None)
+        given = _given(options, servicer, self._stop_server)
+        self._server = server
+        self._grace_s = given.get("drain_deadline", _GRACE_S)
+        self.provider = Provider(urls, service=service, port=port, **given)
+
+    async def __aenter__(self) -> Self:
+        await self._server.start()
+        try:
+            await self.provider.start()
+        except BaseException:
+            await self._server.stop(None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Leave; idempotent."""
+        await self.provider.stop()
+        # Whatever happened, the server does not go on; a second stop does nothing.
+        await self._server.stop(None)
+
+    async def wait_stopped(self) -> None:
+        """Returns when a stop, by a signal or by ``stop``, is over."""
+        await self.provider.wait_stopped()
+
+    async def _stop_server(self) -> None:
+        if self._application_stops is not None:
+            result = self._application_stops()
+            if inspect.isawaitable(result):
+                await result
+        await self._server.stop(self._grace_s)
+
+
+class BlockingRegistered:
+    """``with BlockingRegistered(server, URL, service="user", port=50051): server.wait_for_termination()``, for grpc.
+
+    As ``Registered``. With ``handle_signals`` (main thread only) the first SIGTERM or SIGINT drains and stops the server and
+    is then delivered to whoever handled it before; usually nobody, and the process ends.
+    """
+
+    def __init__(
+        self,
+        server: Any,
+        urls: str | Sequence[str] = DEFAULT_URL,
+        *,
+        service: str = "",
+        port: int = 0,
+        servicer: Any = None,
+        **options: Unpack[ProviderOptions],
+    ) -> None:
+        self._application_stops = options.pop("on_stop", None)
+        given = _given(options, servicer, self._stop_server)
+        self._server = server
+        self._grace_s = given.get("drain_deadline", _GRACE_S)
+        self.provider = blocking.Provider(urls, service=service, port=port, **given)
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        try:
+            self.provider.start()
+        except BaseException:
+            self._server.stop(None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave; idempotent."""
+        self.provider.stop()
+        self._server.stop(None)
+
+    async def _stop_server(self) -> None:
+        """In the SDK's loop, which must not wait for the server's threads itself."""
+        if self._application_stops is not None:
+            result = self._application_stops()
+            if inspect.isawaitable(result):
+                await result
+        stopped = self._server.stop(self._grace_s)
+        await asyncio.to_thread(stopped.wait, self._grace_s)
+
+
+def _given(options: ProviderOptions, servicer: Any, on_stop: Callable[[], Awaitable[object]]) -> ProviderOptions:
+    leave: ProviderOptions = {} if servicer is None else {"on_leave": servicer.enter_graceful_shutdown}
+    usual: ProviderOptions = {"drain_on_stop": True, "handle_signals": True, "drain_deadline": _GRACE_S}
+    return {**usual, **leave, **options, "on_stop": on_stop}
