@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from townhall import grpc as grpc
     from townhall import gunicorn as gunicorn
     from townhall import httpx as httpx
+    from townhall import otel as otel
     from townhall.client import blocking as blocking
     from townhall.client.api import Registry as Registry
     from townhall.client.consumer import Consumer as Consumer
@@ -60,6 +61,7 @@ _HOMES = {
     "grpc": ("townhall.grpc", ""),
     "gunicorn": ("townhall.gunicorn", ""),
     "httpx": ("townhall.httpx", ""),
+    "otel": ("townhall.otel", ""),
 }
 
 

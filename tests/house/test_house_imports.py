@@ -64,6 +64,7 @@ ADAPTERS = {
     "townhall.client.grpc_blocking_channel": {"grpc"},
     "townhall.client.grpc_instances": {"grpc"},
     "townhall.client.httpx_transport": {"httpx"},
+    "townhall.client.telemetry": {"opentelemetry"},
 }
 PURE = {"model", "wire", "core", "face", "face.consul", "face.dns", "face.etcd", "face.native"}
 # Modules whose import, and calls whose use, would make a pure room depend on time, chance, the machine or the loop.

@@ -150,7 +150,7 @@ async def stops_without_a_loss(
             assert code in {0, -signal.SIGTERM}
             await until(lambda: [one.port for one in handle.instances()] == [second.port], "the first one is gone")
             await load.more(50, "calls to the other")
-        assert not load.failures
+        assert not load.failures, load.failures
     except BaseException as error:
         error.add_note(f"{first.errors}\n---\n{second.errors}")
         raise

@@ -37,6 +37,7 @@ from townhall.client.keys import KeySpace
 from townhall.client.leases import Leases
 from townhall.client.locks import Locks
 from townhall.client.loop_thread import LoopThread, shared_thread
+from townhall.client.metrics import Family
 from townhall.client.mirror import MirrorState
 from townhall.client.opened import Opened
 from townhall.client.picture import Picture
@@ -113,6 +114,10 @@ class Provider:
         if self._thread is not None and self._thread.usable:
             self._thread.run(self._provider.stop())
 
+    def metrics(self) -> tuple[Family, ...]:
+        """What was done so far; see ``client.metrics``."""
+        return self._provider.metrics()
+
     def drain(self, *, deadline: float | None = None) -> bool:
         """No more new calls; True when every subscriber knew before the deadline (seconds)."""
         return self._running().run(self._provider.drain(deadline=deadline))
@@ -183,6 +188,10 @@ class Consumer:
         """CONNECTED, SUSPENDED or LOST."""
         return self._consumer.state
 
+    def metrics(self) -> tuple[Family, ...]:
+        """What was done so far; see ``client.metrics``."""
+        return self._consumer.metrics()
+
     def close(self) -> None:
         """Stop watching. Idempotent."""
         if self._thread.usable:
@@ -237,6 +246,8 @@ class ServiceHandle:
     def open(self, function: Callable[[Instance], T], **options: Unpack[CallOptions]) -> Opened[T]:
         """``call`` for an answer that goes on after ``function`` has returned; the caller closes what it gets."""
         self.start()
+        if (tracing := self._handle.tracing) is not None:
+            function = tracing.traced_blocking(self._handle.key, function)
         timeout_s = options.get("timeout")
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         failures = (*FAILURES, *options.get("failures", ()))

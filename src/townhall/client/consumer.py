@@ -26,9 +26,11 @@ from townhall.client.balancers_by_key import Maglev, RingHash
 from townhall.client.balancers_by_load import LeastOutstanding, PeakEwma
 from townhall.client.chooser import Choice, Chooser
 from townhall.client.handle import ServiceHandle
+from townhall.client.metrics import Family, consumer_metrics
 from townhall.client.mirror import MirrorState
 from townhall.client.mirrors import MirrorKey, SharedMirror, acquire, own_name
 from townhall.client.sources import Dns, SourceMirror, Static, parse_source, parse_sources
+from townhall.client.tracing import Tracing
 from townhall.client.zones import ZoneAware
 from townhall.model.errors import InvalidField
 from townhall.model.instance import DEFAULT_NAMESPACE, ServiceKey
@@ -66,6 +68,8 @@ class ConsumerOptions(TypedDict, total=False):
     name: str
     """What this process calls itself in the table of subscribers; default ``program@host:pid``."""
     ssl_context: ssl.SSLContext | None
+    tracing: Tracing | None
+    """Told of every attempt; ``townhall.otel.Tracing()`` makes spans of them. Default None."""
     rng: Random
     """Where the balancers' chance comes from; for tests."""
 
@@ -87,6 +91,7 @@ class Consumer:
         self._balancer = _balancer_maker(options)
         self._choice = _choice(options)
         self._rng = options.get("rng") or Random()  # noqa: S311 - spreads load, guards nothing
+        self._tracing = options.get("tracing")
         self._handles: dict[ServiceKey, ServiceHandle] = {}
         self._shared: SharedMirror | None = None
         self._sources = {**options.get("sources", {}), **parse_sources(os.environ.get("TOWNHALL_SOURCES", ""))}
@@ -111,6 +116,7 @@ class Consumer:
         if handle is None:
             acquire = partial(self._follow, key, parse_source(source)) if source else self._acquire
             handle = self._handles[key] = ServiceHandle(key, self._make_chooser, acquire, self._start_timeout_s)
+            handle.tracing = self._tracing
         return handle
 
     async def __aenter__(self) -> Self:
@@ -148,6 +154,16 @@ class Consumer:
 
     def _make_chooser(self) -> Chooser:
         return Chooser(self._balancer(), self._rng, self._choice)
+
+    def metrics(self) -> tuple[Family, ...]:
+        """What was done with each service so far; ``client.metrics.prometheus`` makes text of it."""
+        mirror = self._shared.mirror if self._shared is not None else None
+        return consumer_metrics(
+            list(self._handles.values()),
+            connected=self.state is MirrorState.CONNECTED,
+            reports_sent=mirror.reports.sent if mirror else 0,
+            reports_dropped=mirror.reports.dropped if mirror else 0,
+        )
 
     def _follow(self, key: ServiceKey, source: Static | Dns) -> SourceMirror:
         mirror = SourceMirror(key, source)

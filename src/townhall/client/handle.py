@@ -23,6 +23,7 @@ from townhall.client.opened import Opened
 from townhall.client.picture import Change, Picture
 from townhall.client.records import Instance
 from townhall.client.sources import SourceMirror
+from townhall.client.tracing import Tracing
 from townhall.model import limits
 from townhall.model.errors import NoInstance, OverLimit, Unreachable
 from townhall.model.instance import ServiceKey
@@ -96,6 +97,8 @@ class ServiceHandle:
         self._listeners: list[Callable[[Change], None]] = []
         self._changed = asyncio.Event()
         self._views: dict[tuple[str, bool], InterfaceView] = {}
+        self.tracing: Tracing | None = None
+        """Told of every attempt (``ConsumerOptions.tracing``)."""
 
     # --- what is known -----------------------------------------------------------------------------------------------
 
@@ -216,6 +219,7 @@ class ServiceHandle:
             if len(self._views) >= limits.CLIENT_INTERFACES_VIEWS_MAX:
                 raise OverLimit(f"{len(self._views)} interfaces of {self.key} are followed already")
             view = self._views[name, insist] = InterfaceView(self, self._make_chooser, name, insist=insist)
+            view.tracing = self.tracing
         return view
 
     # --- calls -------------------------------------------------------------------------------------------------------
@@ -249,6 +253,8 @@ class ServiceHandle:
 
         ``timeout`` and ``try_timeout`` end with ``function``.
         """
+        if self.tracing is not None:
+            function = self.tracing.traced(self.key, function)
         clock = asyncio.get_running_loop().time
         timeout_s = options.get("timeout")
         deadline = None if timeout_s is None else clock() + timeout_s
@@ -294,7 +300,8 @@ class ServiceHandle:
         async def attempt(instance: Instance) -> Response:
             port = instance.ports[options["port_name"]] if "port_name" in options else instance.port
             origin = Origin(options.get("scheme", "http"), instance.address, port)
-            response = await http.request(Request(origin, method, path, headers, body, budget_s))
+            sent = headers if self.tracing is None else self.tracing.carried(headers)
+            response = await http.request(Request(origin, method, path, sent, body, budget_s))
             if response.status in OVERLOADED:
                 raise _Overloaded(response)
             return response

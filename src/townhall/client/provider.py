@@ -29,6 +29,7 @@ from townhall.client.alarms import Alarm, AlarmKind, Counters
 from townhall.client.api import DEFAULT_URL, Patch, Registry
 from townhall.client.definitions import Service, ServiceFields
 from townhall.client.heartbeat import AWAY, Heartbeat
+from townhall.client.metrics import Family, provider_metrics
 from townhall.client.offering import Offering
 from townhall.client.records import Drain, Instance, Registered
 from townhall.client.registrar import Registrar
@@ -49,6 +50,7 @@ _DRAIN_WAIT_MS = 10_000
 _REVIVAL_PAUSE_S = 1.0
 _HEALTH_INTERVAL_S = limits.CLIENT_HEALTH_INTERVAL_MS / 1000
 _READY_TIMEOUT_S = limits.CLIENT_READY_TIMEOUT_MS / 1000
+_LINGER_S = limits.CLIENT_LINGER_MS / 1000
 _LEAVE_BUDGET_S = 3.0
 """For the goodbye to a registry that may be away; the lease ends it anyway."""
 
@@ -93,6 +95,8 @@ class ProviderOptions(ServiceFields, total=False):
     listener of ours at a free port; default None, nowhere: the registry alone has them."""
     drain_on_stop: bool
     """Before deregistering, wait until all subscribers know that we drain."""
+    linger: float
+    """Seconds between a drain and ``on_stop``, for calls that were begun before and are on their way; default 0.25."""
     drain_deadline: float
     """Seconds that stopping may take in all: the drain, and the requests that still run."""
     handle_signals: bool
@@ -189,6 +193,10 @@ class Provider:
     def running(self) -> int:
         """Requests inside ``track()`` now."""
         return self._running
+
+    def metrics(self) -> tuple[Family, ...]:
+        """What was done since the start; ``client.metrics.prometheus`` makes text of it."""
+        return provider_metrics(self, self._services[0].name)
 
     def track(self) -> _Tracker:
         """A context manager around one request or job: stopping waits for it until the deadline."""
@@ -374,6 +382,7 @@ class Provider:
             if draining:
                 # Everybody knows before anything ends; being still registered, we answer who comes all the same.
                 await self._quietly(self.drain(deadline=until - clock()), "drain")
+                await asyncio.sleep(min(self._options.get("linger", _LINGER_S), max(0.0, until - clock())))
             else:
                 await self._leave_registry()
             await self._tell_application("on_stop", until)

@@ -596,6 +596,10 @@ CLIENT_DNS_INTERVAL_MS: Final = 10_000
 """Between two look-ups of a name that is a source of instances; resolvers on the way cache by TTL themselves."""
 CLIENT_HEALTH_TIMEOUT_MS: Final = 5_000
 """A health callback that takes longer counts as a failure: callers would have given up on the service as well."""
+CLIENT_LINGER_MS: Final = 250
+"""Between everybody's knowing that a service drains and its refusing calls: those begun before are still on their way."""
+CLIENT_METRICS_SERVICES_MAX: Final = 1_000
+"""Services that a consumer's metrics tell apart; a collector pays for each of their twenty rows."""
 CLIENT_LISTEN_PROBE_MS: Final = 1_000
 """One try to connect to our own socket; it lies on this machine."""
 CLIENT_HEALTH_INTERVAL_MS: Final = 5_000

@@ -256,6 +256,28 @@ def test_draining_waits_for_every_subscriber() -> None:
     asyncio.run(main())
 
 
+def test_calls_on_their_way_are_waited_for_after_a_drain() -> None:
+    async def main() -> None:
+        log: list[str] = []
+        async with FakeRegistry(acknowledged=[{"user": 1_000_000}]) as fake:
+            provider = Provider(
+                fake.url,
+                service="user",
+                port=8080,
+                drain_on_stop=True,
+                linger=0.05,
+                on_leave=lambda: log.append(fake.instances[KEY][ID]["verdict"]),
+                on_stop=lambda: log.append(fake.instances[KEY][ID]["verdict"]),
+            )
+            async with provider:
+                begun = asyncio.get_running_loop().time()
+            assert asyncio.get_running_loop().time() - begun >= 0.05
+            assert log == ["up", "draining"]
+            assert limits.CLIENT_LINGER_MS / 1000 < provider_module._DRAIN_DEADLINE_S
+
+    asyncio.run(main())
+
+
 def test_drain_on_stop_comes_first() -> None:
     async def main() -> None:
         async with FakeRegistry() as fake:
