@@ -278,6 +278,23 @@ def test_calls_on_their_way_are_waited_for_after_a_drain() -> None:
     asyncio.run(main())
 
 
+def test_one_heartbeat_keeps_all_services_of_a_process() -> None:
+    async def main() -> None:
+        async with FakeRegistry() as fake:
+            services = [Service(name=f"s{number}", port=8080) for number in range(50)]
+            async with Provider(fake.url, services=services, ttl=0.3) as provider:
+                await until(lambda: provider.counters.renewals >= 3 and provider.connected)
+                assert sum(len(one) for one in fake.instances.values()) == 50
+                assert list(fake.leases) == [provider.lease], "one lease for all of them"
+                told = [line["hello"]["leases"] for line in fake.session_lines if "hello" in line]
+                assert told == [[provider.lease]], "one session, which renews it with one line"
+                asked = [one.path for one in fake.asked if one.path.endswith(("/renew", "/session"))]
+                assert len(asked) <= 1 + provider.counters.renewals, "nothing is sent for each service"
+            assert not any(fake.instances.values())
+
+    asyncio.run(main())
+
+
 def test_drain_on_stop_comes_first() -> None:
     async def main() -> None:
         async with FakeRegistry() as fake:

@@ -17,6 +17,7 @@ from test_client_handle import backends
 from threaded import registry_in_a_thread
 
 import townhall
+from townhall import otel
 from townhall.client import tracing
 from townhall.client.consumer import Consumer
 from townhall.client.records import Instance
@@ -85,6 +86,7 @@ def test_the_instance_is_told_of_the_trace() -> None:
 
     asyncio.run(main())
     assert tracing.Tracing is not None
+    assert otel.Tracing is townhall.otel.Tracing
 
 
 def test_calls_that_wait_are_spans_too() -> None:
