@@ -107,7 +107,7 @@ def test_forgotten_without_a_session_is_noticed_by_the_next_renewal() -> None:
         fake.break_streams()
         fake.leases.clear()
         await fake.remove(KEY, "user-127.0.0.1-1")
-        await until(lambda: fake.instances[KEY])
+        await until(lambda: fake.instances[KEY] and alarms)
         assert kinds(alarms) == [AlarmKind.REGISTERED_AGAIN]
 
     play(scene)
