@@ -19,7 +19,7 @@ from typing import Any
 from bench import engines
 from bench.compare import Aim, Row, Side, compare, loaded, together
 from bench.peers import free_port, wait_for
-from bench.server import Process, Server, cache, load, pinned
+from bench.server import Process, Server, cache, load, pinned, unrestricted
 
 SECONDS = 3
 KEYS = 10_000
@@ -155,6 +155,18 @@ def calls(rounds: int) -> list[Row]:
         return rows
 
 
+def free(rounds: int) -> list[Row]:
+    """Some of the calls with every core for the servers, shared with the load: Townhall uses one, etcd all."""
+    with unrestricted(), sides() as running:
+        for side in running:
+            drive(side, "fill", KEYS)
+        rows = about(running)
+        for op, times in (("range", 3), ("put", 2), ("txn", 2), ("grant", 2)):
+            rows.append(compare(f"{op}, 8×16", running, rounds, Aim(times), calls_of("load", op, 8, 16)))
+        rows.append(compare("keep-alive, 1×64", running, rounds, Aim(2), calls_of("keepalive", 1, 64)))
+        return rows
+
+
 def watches(rounds: int) -> list[Row]:
     """One key and all who watch it, on one stream and on many; then a thousand keys with ten watchers each."""
     with sides() as running:
@@ -265,6 +277,7 @@ def _restart(side: Side) -> Row:
 
 SCENARIOS: dict[str, Callable[[int], list[Row]]] = {
     "etcd-calls": calls,
+    "etcd-free": free,
     "etcd-watches": watches,
     "etcd-gateway": gateway,
     "etcd-scale": scale,

@@ -17,11 +17,24 @@ from typing import Any
 
 TOWNHALL = str(Path(sys.executable).with_name("townhall"))
 START_SECONDS = 120
+_pinning = True
 
 
 def pinned(core: int) -> list[str]:
     """The prefix that pins a command to a core, where the machine has two and ``taskset``."""
-    return ["taskset", "-c", str(core)] if shutil.which("taskset") and (os.cpu_count() or 1) > 1 else []
+    able = shutil.which("taskset") and (os.cpu_count() or 1) > 1
+    return ["taskset", "-c", str(core)] if able and _pinning else []
+
+
+@contextmanager
+def unrestricted() -> Iterator[None]:
+    """What is started meanwhile, servers and load, has all cores."""
+    global _pinning  # noqa: PLW0603 - one process runs one scenario at a time
+    _pinning = False
+    try:
+        yield
+    finally:
+        _pinning = True
 
 
 class Process:
