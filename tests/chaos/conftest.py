@@ -29,9 +29,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not config.getoption("--figures"):
         return
     rows = []
-    for report in terminalreporter.stats.get("passed", []):
-        figures = dict(report.user_properties).get("figures")
-        if report.when == "teardown" or figures is None:
+    # The stage adds them when it is taken down; the report of that is in no category with a name.
+    for report in terminalreporter.stats.get("", []):
+        figures = dict(report.user_properties).get("figures") if report.when == "teardown" else None
+        if figures is None:
             continue
         name = report.nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
         rows.append([name, *(_shown(figures.get(column)) for column in COLUMNS)])
