@@ -53,6 +53,13 @@ def together(makers: Sequence[Callable[[], Side]]) -> Iterator[list[Side]]:
         yield sides
 
 
+def beside(name: str, running: Sequence[Side], missing: str) -> list[Row]:
+    """The row that says what it was compared with, or what is missing for that."""
+    if len(running) > 1:
+        return [{"what": f"beside {name} {running[1].version}"}]
+    return [{"what": f"beside no {name}", "missing": missing}]
+
+
 def compare(what: str, sides: Sequence[Side], rounds: int, aim: Aim, run: Callable[[Side], Row]) -> Row:
     """``run`` against each side in turn, ``rounds`` times; each figure of a row stands under its side's name."""
     found: dict[str, list[Row]] = {side.name: [] for side in sides}

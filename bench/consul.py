@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bench.compare import Aim, Row, Side, compare, loaded, together
+from bench.compare import Aim, Row, Side, beside, compare, loaded, together
 from bench.dns import queries
 from bench.peers import free_port
 from bench.server import Process, Server, generate, load, pinned
@@ -109,9 +109,7 @@ def sides() -> Iterator[list[Side]]:
 
 def about(running: list[Side]) -> list[Row]:
     """The row that says what it was compared with."""
-    if len(running) > 1:
-        return [{"what": f"beside Consul {running[1].version}"}]
-    return [{"what": "beside no Consul", "missing": "consul on PATH"}]
+    return beside("Consul", running, "consul on PATH")
 
 
 # --- what is sent

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import engines
-from bench.compare import Aim, Row, Side, compare, loaded, together
+from bench.compare import Aim, Row, Side, beside, compare, loaded, together
 from bench.peers import free_port, wait_for
 from bench.server import Process, Server, cache, load, pinned, unrestricted
 
@@ -96,9 +96,7 @@ def sides() -> Iterator[list[Side]]:
 
 def about(running: list[Side]) -> list[Row]:
     """The row that says what it was compared with."""
-    if len(running) > 1:
-        return [{"what": f"beside etcd {running[1].version}"}]
-    return [{"what": "beside no etcd", "missing": "etcd on PATH, or apt-get or pip that can fetch it"}]
+    return beside("etcd", running, "etcd on PATH, or apt-get or pip that can fetch it")
 
 
 # --- the generator

@@ -24,6 +24,7 @@ from townhall.client.address import AddressChoice, doubt
 from townhall.client.alarms import Alarm, AlarmKind
 from townhall.client.backoff import Backoff
 from townhall.client.heartbeat import Heartbeat
+from townhall.client.problems import AWAY
 from townhall.client.records import Health, Registered
 from townhall.model import limits
 from townhall.model.check import CheckStatus
@@ -32,9 +33,7 @@ from townhall.model.errors import (
     InvalidField,
     LeaseNotFound,
     NotFound,
-    PeerMisbehaved,
     TownhallError,
-    Unavailable,
     Unreachable,
 )
 
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["Keeper"]
 
 _log = logging.getLogger("townhall.agent")
-_AWAY: Final = (Unreachable, Unavailable, PeerMisbehaved)
 _REVIVAL_PAUSE_S: Final = 1.0
 _DRAIN_WAIT_MS: Final = 10_000
 
@@ -264,7 +262,7 @@ class Keeper:
                         self._heartbeat = Heartbeat(self._registry, self, self._name, self._alarmed)
                         self._begin("heartbeat", self._heartbeat.run)
                     await self._reconcile()
-            except _AWAY as error:
+            except AWAY as error:
                 self._stand_away(error)
                 pause_s = backoff.next_s()
             except TownhallError as error:
@@ -352,7 +350,7 @@ class Keeper:
                 if self._heartbeat is not None:
                     self._heartbeat.forgotten()
                 entry.retry_at = asyncio.get_running_loop().time() + _REVIVAL_PAUSE_S
-            elif isinstance(result, _AWAY):
+            elif isinstance(result, AWAY):
                 raise result
             else:
                 self._was_refused(entry, f"the registry refuses it: {result}")
@@ -412,7 +410,7 @@ class Keeper:
         known = entry.registered
         try:
             present = await self._registry.instance(entry.service.key, self._registration(entry).id)
-        except _AWAY:
+        except AWAY:
             raise
         except TownhallError:
             return False  # Not there, or not for us to read: registering will tell.

@@ -39,10 +39,8 @@ class Registered:
         servicer: Any = None,
         **options: Unpack[ProviderOptions],
     ) -> None:
-        self._application_stops = options.pop("on_stop", None)
         given = _given(options, servicer, self._stop_server)
         self._server = server
-        self._grace_s = given.get("drain_deadline", _GRACE_S)
         self.provider = Provider(urls, service=service, port=port, **given)
 
     async def __aenter__(self) -> Self:
@@ -69,12 +67,8 @@ class Registered:
         """Returns when a stop, by a signal or by ``stop``, is over."""
         await self.provider.wait_stopped()
 
-    async def _stop_server(self) -> None:
-        if self._application_stops is not None:
-            result = self._application_stops()
-            if inspect.isawaitable(result):
-                await result
-        await self._server.stop(self._grace_s)
+    async def _stop_server(self, grace_s: float) -> None:
+        await self._server.stop(grace_s)
 
 
 class BlockingRegistered:
@@ -94,10 +88,8 @@ class BlockingRegistered:
         servicer: Any = None,
         **options: Unpack[ProviderOptions],
     ) -> None:
-        self._application_stops = options.pop("on_stop", None)
         given = _given(options, servicer, self._stop_server)
         self._server = server
-        self._grace_s = given.get("drain_deadline", _GRACE_S)
         self.provider = blocking.Provider(urls, service=service, port=port, **given)
 
     def __enter__(self) -> Self:
@@ -119,17 +111,26 @@ class BlockingRegistered:
         self.provider.stop()
         self._server.stop(None)
 
-    async def _stop_server(self) -> None:
+    async def _stop_server(self, grace_s: float) -> None:
         """In the SDK's loop, which must not wait for the server's threads itself."""
-        if self._application_stops is not None:
-            result = self._application_stops()
+        stopped = self._server.stop(grace_s)
+        await asyncio.to_thread(stopped.wait, grace_s)
+
+
+def _given(
+    options: ProviderOptions, servicer: Any, stop_server: Callable[[float], Awaitable[object]]
+) -> ProviderOptions:
+    """The provider's options: while stopping, the application is told first and its server stopped then."""
+    application_stops = options.pop("on_stop", None)
+    grace_s = options.get("drain_deadline", _GRACE_S)
+
+    async def on_stop() -> None:
+        if application_stops is not None:
+            result = application_stops()
             if inspect.isawaitable(result):
                 await result
-        stopped = self._server.stop(self._grace_s)
-        await asyncio.to_thread(stopped.wait, self._grace_s)
+        await stop_server(grace_s)
 
-
-def _given(options: ProviderOptions, servicer: Any, on_stop: Callable[[], Awaitable[object]]) -> ProviderOptions:
     leave: ProviderOptions = {} if servicer is None else {"on_leave": servicer.enter_graceful_shutdown}
     usual: ProviderOptions = {"drain_on_stop": True, "handle_signals": True, "drain_deadline": _GRACE_S}
     return {**usual, **leave, **options, "on_stop": on_stop}

@@ -18,15 +18,14 @@ from townhall.client.alarms import Alarm, AlarmKind, Counters
 from townhall.client.api import Registry
 from townhall.client.backoff import Backoff
 from townhall.client.definitions import Service
+from townhall.client.problems import AWAY
 from townhall.client.streams import SessionLine, SessionStream
 from townhall.model import limits
-from townhall.model.errors import PeerMisbehaved, TownhallError, Unavailable, Unreachable
+from townhall.model.errors import TownhallError, Unreachable
 
-__all__ = ["AWAY", "Heartbeat", "Kept"]
+__all__ = ["Heartbeat", "Kept"]
 
 _log = logging.getLogger("townhall.client")
-AWAY = (Unreachable, Unavailable, PeerMisbehaved)
-"""What it means that no registry answers."""
 _REFUSED_PAUSE_S = 60.0
 """Before a session stream that was refused (a proxy, an older registry) is tried again; renewals go on without it."""
 

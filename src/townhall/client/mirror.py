@@ -18,18 +18,18 @@ from urllib.parse import quote
 from townhall.client.api import Registry, watch_name
 from townhall.client.backoff import Backoff
 from townhall.client.picture import Change, Picture, folded, retained, without
+from townhall.client.problems import AWAY
 from townhall.client.records import Instance
 from townhall.client.reports import Reports
 from townhall.client.snapshot_file import SnapshotFiles
 from townhall.client.streams import WatchEvent, WatchStream
 from townhall.model import limits
-from townhall.model.errors import NoInstance, OverLimit, PeerMisbehaved, TownhallError, Unavailable, Unreachable
+from townhall.model.errors import NoInstance, OverLimit, TownhallError, Unreachable
 from townhall.model.instance import ServiceKey
 
 __all__ = ["Mirror", "MirrorState"]
 
 _log = logging.getLogger("townhall.client")
-_AWAY = (Unreachable, Unavailable, PeerMisbehaved)
 
 
 _TARGET_SIZE_MAX = limits.TARGET_SIZE_MAX - 512
@@ -158,7 +158,7 @@ class Mirror:
         try:
             async with asyncio.timeout(budget_s):
                 await self._fetch(entry)
-        except (*_AWAY, TimeoutError) as error:
+        except (*AWAY, TimeoutError) as error:
             if entry.picture is None and not await self._load(entry):
                 raise NoInstance(
                     f"no instance of {key} is known: the registry cannot be reached and there is no snapshot on disk",
@@ -215,7 +215,7 @@ class Mirror:
             try:
                 await self._one_stream(backoff)
                 pause_s = 0.0
-            except _AWAY as error:
+            except AWAY as error:
                 if self._reopening:
                     continue
                 self._suspend(error)
@@ -278,7 +278,7 @@ class Mirror:
         for start in range(0, len(missing), limits.CLIENT_FETCHES_MAX):
             fetches = [self._fetch(entry) for entry in missing[start : start + limits.CLIENT_FETCHES_MAX]]
             for result in await asyncio.gather(*fetches, return_exceptions=True):
-                if isinstance(result, _AWAY) or (
+                if isinstance(result, AWAY) or (
                     isinstance(result, BaseException) and not isinstance(result, TownhallError)
                 ):
                     raise result

@@ -9,8 +9,10 @@ import msgspec
 from townhall.model import errors
 from townhall.model.errors import PeerMisbehaved, TownhallError
 
-__all__ = ["from_answer", "from_problem"]
+__all__ = ["AWAY", "from_answer", "from_problem"]
 
+AWAY = (errors.Unreachable, errors.Unavailable, PeerMisbehaved)
+"""What a call raises while nothing answers it as a registry does."""
 _EXCERPT_SIZE = 200
 
 

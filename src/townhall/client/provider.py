@@ -28,9 +28,10 @@ from townhall.client.address import AddressChoice, doubt
 from townhall.client.alarms import Alarm, AlarmKind, Counters
 from townhall.client.api import DEFAULT_URL, Patch, Registry
 from townhall.client.definitions import Service, ServiceFields
-from townhall.client.heartbeat import AWAY, Heartbeat
+from townhall.client.heartbeat import Heartbeat
 from townhall.client.metrics import Family, provider_metrics
 from townhall.client.offering import Offering
+from townhall.client.problems import AWAY
 from townhall.client.records import Drain, Instance, Registered
 from townhall.client.registrar import Registrar
 from townhall.client.self_check import SelfCheck

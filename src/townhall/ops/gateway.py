@@ -21,6 +21,7 @@ from townhall.gateway.gateway import Gateway
 from townhall.gateway.routes import Route
 from townhall.model.errors import InvalidField
 from townhall.ops.listen import Endpoint, endpoint
+from townhall.ops.loops import say_ready, stop_on_signals
 from townhall.ops.metrics import process_metrics
 from townhall.ops.notify import notify
 from townhall.ops.target import SERVER_DEFAULT, Target
@@ -93,12 +94,13 @@ async def serve_gateway(life: GatewayLife, config: FileConfig) -> int:
         gateway.route(config.routes)
         addresses = await _listen(gateway, config, certificates)
         reload = _Reload(life, gateway, certificates)
-        _handle_signals(stopping, reload)
+        stop_on_signals(stopping)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.now)
         watcher = asyncio.create_task(reload.watch(), name="townhall-gateway-file")
         for name, where in addresses.items():
             if not where.loopback and certificates is None:
                 _log.warning("ANYBODY WHO CAN REACH %s CAN CALL THE SERVICES BEHIND IT (%s), without TLS", where, name)
-        _say_ready(life, addresses, tls=certificates is not None)
+        say_ready(_ready_line(life, addresses, tls=certificates is not None), life.out, life.environ)
         await stopping.wait()
         notify(life.environ, STOPPING=1)
         _log.info("stopping")
@@ -192,29 +194,9 @@ async def _listen(gateway: Gateway, config: FileConfig, certificates: Certificat
     return found
 
 
-def _handle_signals(stopping: asyncio.Event, reload: _Reload) -> None:
-    loop = asyncio.get_running_loop()
-
-    def stop(number: int) -> None:
-        if stopping.is_set():
-            os._exit(128 + number)
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
-    loop.add_signal_handler(signal.SIGHUP, reload.now)
-
-
-def _say_ready(life: GatewayLife, addresses: dict[str, Endpoint], *, tls: bool) -> None:
+def _ready_line(life: GatewayLife, addresses: dict[str, Endpoint], *, tls: bool) -> str:
     listen = {name: str(where) for name, where in addresses.items()}
     if life.ready_json:
-        line = json.dumps({"ready": True, "pid": os.getpid(), "version": version(), "listen": listen})
-    else:
-        where = ", ".join(f"{name} on {address}" for name, address in listen.items())
-        line = f"townhall gateway {version()} is ready: {where}{' with TLS' if tls else ''}"
-    try:
-        life.out.write(line + "\n")
-        life.out.flush()
-    except OSError:
-        _log.warning("nobody reads the ready line: %s", line)
-    notify(life.environ, READY=1, STATUS=line)
+        return json.dumps({"ready": True, "pid": os.getpid(), "version": version(), "listen": listen})
+    where = ", ".join(f"{name} on {address}" for name, address in listen.items())
+    return f"townhall gateway {version()} is ready: {where}{' with TLS' if tls else ''}"

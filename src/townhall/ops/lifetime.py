@@ -18,6 +18,7 @@ from townhall.model.errors import InvalidField, TownhallError
 from townhall.ops.assembly import Assembled, CouldNotStart, assemble
 from townhall.ops.config import BadConfig, Effective
 from townhall.ops.logging import set_level
+from townhall.ops.loops import say_ready, stop_on_signals
 from townhall.ops.notify import notify
 from townhall.ops.version import version
 
@@ -48,11 +49,13 @@ async def live(life: Life) -> int:
     built = await assemble(life.effective, life.data, node=life.node)
     stopping = asyncio.Event()
     try:
-        _handle_signals(life, built, stopping)
+        stop_on_signals(stopping)
+        _reload_on_signal(life, built)
         await _apply_tokens(built, life.effective.settings.access.tokens_file)
         for warning in warnings_of(life.effective, built):
             _log.warning(warning)
-        _say_ready(life, built)
+        say_ready(ready_line(life, built), life.out, life.environ)
+        _log.info("ready, node %s, position %d", life.node, built.hub.state.position)
         await stopping.wait()
         notify(life.environ, STOPPING=1)
         _log.info("stopping")
@@ -89,28 +92,8 @@ def warnings_of(effective: Effective, built: Assembled) -> list[str]:
     return found
 
 
-def _say_ready(life: Life, built: Assembled) -> None:
-    line = ready_line(life, built)
-    try:
-        life.out.write(line + "\n")
-        life.out.flush()
-    except OSError:
-        _log.warning("nobody reads the ready line: %s", line)
-    notify(life.environ, READY=1, STATUS=line)
-    _log.info("ready, node %s, position %d", life.node, built.hub.state.position)
-
-
-def _handle_signals(life: Life, built: Assembled, stopping: asyncio.Event) -> None:
+def _reload_on_signal(life: Life, built: Assembled) -> None:
     loop = asyncio.get_running_loop()
-
-    def stop(number: int) -> None:
-        if stopping.is_set():
-            # The second signal: what was acknowledged is durable already, so there is nothing to lose.
-            os._exit(128 + number)
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
     tasks: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
