@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -25,8 +27,8 @@ from websockets.exceptions import ConnectionClosed
 
 import gateway_instance
 from gateway_instance import SERVICE
-from gateway_process import GatewayProcess, gateway
-from townhall_process import TownhallProcess, environment
+from gateway_process import GatewayProcess, Recorder, gateway, read_request
+from townhall_process import DEADLINE_S, TownhallProcess, environment
 
 Start = Callable[..., TownhallProcess]
 
@@ -183,21 +185,44 @@ def test_the_registry_may_die_and_come_back(site) -> None:
     run(main())
 
 
-def test_a_restart_of_the_gateway_ends_what_runs(site) -> None:
-    _, front, _ = site
+def test_a_restart_of_the_gateway_ends_what_runs() -> None:
+    runs, go = threading.Event(), threading.Event()
 
-    async def main() -> None:
-        reader, writer = await asyncio.open_connection(*front.address)
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
-        await reader.readuntil(b"\r\n\r\n")
-        assert await asyncio.to_thread(front.terminate) == 0
-        rest = await reader.read()
-        # The request that ran is answered whole and says that it is the last; what was behind it is left to the client.
-        assert rest.count(b"HTTP/1.1 200") == 1
-        assert b"connection: close" in rest
-        writer.close()
+    def held(recorder: Recorder, peer: socket.socket) -> None:
+        recorder.received.append(bytearray())
+        if read_request(peer, recorder.received[-1], bytearray()) is not None:
+            runs.set()
+            go.wait(DEADLINE_S)
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    run(main())
+    instance = Recorder(held)
+    with gateway("--route", f"/=static://127.0.0.1:{instance.port}") as front:
+        with socket.create_connection(front.address, timeout=DEADLINE_S) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+            assert runs.wait(DEADLINE_S)
+            front.process.send_signal(signal.SIGTERM)
+            # It listens no longer, so it knows that it is to end; only then may the instance answer.
+            _until_refused(front.address)
+            go.set()
+            answers = b""
+            while data := client.recv(65_536):
+                answers += data
+        assert front.process.wait(DEADLINE_S) == 0
+    instance.close()
+    # The request that ran is answered whole and says that it is the last; what was behind it is left to the client.
+    assert answers.count(b"HTTP/1.1 200") == 1
+    assert b"connection: close" in answers
+
+
+def _until_refused(address: tuple[str, int]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(address, timeout=DEADLINE_S).close()
+        except OSError:
+            return
+        time.sleep(0.02)
+    raise AssertionError("it still listens")
 
 
 def test_services_without_a_route(registry: TownhallProcess) -> None:
