@@ -231,6 +231,8 @@ class HeadReader:
             # It must not grow again.
             self._decoder.max_allowed_table_size = 0
             self.tableless = True
+            # What was read while it had a table is looked up in the memory of all from now on, where ``whole`` finds it.
+            self._steady.clear()
             self.whole = self._memory.whole(tableless=True)
 
 
