@@ -97,6 +97,15 @@ def test_a_table_that_was_given_up_stays_so() -> None:
         heads.read(encode(GOOD, encoder))
 
 
+def test_a_client_that_keeps_no_table_is_known_to_all_by_its_blocks_however_early_it_begins() -> None:
+    heads = reader()
+    block = b"\x20" + encode(GOOD)  # Before it has read our settings, and each block says that it keeps no table.
+    heads.read(block)
+    heads.acknowledged()
+    assert heads.tableless
+    assert heads.read(block)[0] is heads.whole.get(block)
+
+
 def test_the_varying_field_is_looked_for_only_where_fields_begin() -> None:
     heads, encoder = tableless(Memory(LIMITS, varying=VARYING))
     before, after = [*GOOD, (b"x", b"y")], [(b"z", b"")]
