@@ -2,6 +2,7 @@
 
 Both run for the whole of a comparison, pinned to the first core, and take turns; what the one that waits costs
 meanwhile is a figure of the row when it is worth one (``idle_cpu``), so that one sees that it was not in the way.
+There may be several real ones, of different versions: the ratio is to the better of them, in each row anew.
 A protocol's file (``bench/consul.py``) says how its real server is started and what the loads are.
 """
 
@@ -56,7 +57,7 @@ def together(makers: Sequence[Callable[[], Side]]) -> Iterator[list[Side]]:
 def beside(name: str, running: Sequence[Side], missing: str) -> list[Row]:
     """The row that says what it was compared with, or what is missing for that."""
     if len(running) > 1:
-        return [{"what": f"beside {name} {running[1].version}"}]
+        return [{"what": f"beside {name} {' and '.join(side.version for side in running[1:])}"}]
     return [{"what": f"beside no {name}", "missing": missing}]
 
 
@@ -84,9 +85,12 @@ def compare(what: str, sides: Sequence[Side], rounds: int, aim: Aim, run: Callab
         values[side.name] = float(middle[aim.key])
         figures = {**middle, "least": rows[0][aim.key], "most": rows[-1][aim.key]} if rounds > 1 else middle
         row |= {f"{side.name} {key}": value for key, value in figures.items()}
-    if len(sides) == 2:
-        ours, theirs = values[sides[0].name], values[sides[1].name]
+    if len(sides) > 1:
+        rival = (min if aim.less else max)((side.name for side in sides[1:]), key=values.__getitem__)
+        ours, theirs = values[sides[0].name], values[rival]
         better, worse = (theirs, ours) if aim.less else (ours, theirs)
+        if len(sides) > 2:
+            row["against"] = rival
         row["ratio"] = better / worse if worse > 0 else float("inf")
         row["aim"] = aim.times
     return row

