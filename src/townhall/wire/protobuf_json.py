@@ -136,10 +136,11 @@ def _clear(type_: type[Message], field: Field, values: list[Any]) -> None:
             values[other.place] = None
 
 
-def _in_list(field: Field, value: Any, depth: int) -> list[Any]:
+def _in_list(field: Field, value: Any, depth: int) -> Any:
     if not isinstance(value, list):
         raise _invalid(field, value)
-    return [_in(field, item, depth) for item in value]
+    # An empty array is the same as none: messages that mean the same are equal.
+    return [_in(field, item, depth) for item in value] or field.default
 
 
 def _in(field: Field, value: Any, depth: int) -> Any:

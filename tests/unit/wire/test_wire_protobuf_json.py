@@ -51,6 +51,7 @@ READ: list[tuple[dict[str, Any], Sample]] = [
     ({"colour": 9}, Sample(colour=9)),
     ({"nonsense": [1], "number": None, "child": None}, Sample()),
     ({"one_number": 1, "one_child": {"flag": True}}, Sample(one_child=Sample(flag=True))),
+    ({"children": []}, Sample()),
     ({"children": [{}, {"text": "x"}]}, Sample(children=[Sample(), Sample(text="x")])),
 ]
 
