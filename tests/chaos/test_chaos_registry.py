@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 
@@ -169,6 +170,36 @@ def test_registry_restarts_empty(chaos: Chaos) -> None:
     chaos.run(play())
 
 
+def test_consumer_starts_before_an_empty_registry(chaos: Chaos) -> None:
+    """It begins with what is on disk, and goes on with it when a registry comes that has lost everything."""
+
+    async def play() -> None:
+        registry = chaos.registry(keeps=False)
+        async with Relay() as relay:
+            relay.target = ("127.0.0.1", int(registry.address.rpartition(":")[2]))
+            providers = await chaos.providers(relay.url, "a", "b")
+            async with chaos.load(registry.url, instances=2) as scene:
+                await scene.seen("saved", lambda: _saved_under_a_name(chaos))
+            relay.hold()
+            await asyncio.to_thread(registry.kill)
+            async with chaos.load(registry.url, instances=2, start_timeout=1.0) as scene:
+                assert scene.handle.stale
+                scene.happens()
+                await asyncio.to_thread(registry.restart)
+                await scene.seen("back", lambda: scene.consumer.state is MirrorState.CONNECTED)
+                await scene.more()
+                assert scene.callable("a", "b"), "though nobody has registered yet"
+                scene.happens()
+                relay.reset()
+                relay.heal()
+                await scene.seen("recovered", lambda: all("registered_again" in one.alarms for one in providers))
+                await scene.more()
+                assert scene.callable("a", "b")
+        scene.nothing_lost()
+
+    chaos.run(play())
+
+
 def test_registry_hangs(chaos: Chaos) -> None:
     """SIGSTOP for longer than every TTL: its own pause is nobody's death."""
 
@@ -224,6 +255,12 @@ def test_clock_jumps(chaos: Chaos) -> None:
         scene.nothing_lost()
 
     chaos.run(play())
+
+
+def _saved_under_a_name(chaos: Chaos) -> bool:
+    """Whether both consumers' snapshots, the SDK's and the gateway's, say which journal they belong to."""
+    files = list(chaos.data.rglob(f"{SERVICE}.json"))
+    return len(files) == 2 and all(json.loads(file.read_bytes())["history"] for file in files)
 
 
 def _metadata(scene: Scene, name: str) -> str:

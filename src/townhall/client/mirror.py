@@ -58,8 +58,10 @@ class _Entry:
     position: int | None = None
     """Where a stream must resume for this service while it is in none; None when it needs a fetch."""
     streamed: bool = False
+    history: str | None = None
+    """The name of the journal that the picture's revision counts in; None while that is not known."""
     unconfirmed: Mapping[str, Instance] = field(default_factory=dict)
-    """Known from before the registry came back without its memory, and not told of since."""
+    """Known from disk, or from before the registry came back without its memory, and not told of since."""
     users: int = 0
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
     fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -180,6 +182,9 @@ class Mirror:
             if entry.position is not None or entry.streamed:
                 return
             answer, position = await self.registry.instances_at(entry.key)
+            if entry.picture is not None and position < entry.picture.revision:
+                # Its journal does not reach as far as ours: it is another one, or was put back to an earlier time.
+                entry.history = None
             entry.position = position
             event = WatchEvent(
                 kind="snapshot",
@@ -190,13 +195,17 @@ class Mirror:
                 instances=answer.instances,
             )
             self._apply(entry, event)
+            if entry.unconfirmed:
+                # Until the stream's ``ready`` has named the journal they may be missing because it began anew.
+                self._await_confirmation()
         self._reopen()
 
     async def _load(self, entry: _Entry) -> bool:
         loaded = await asyncio.to_thread(self._files.load, entry.key) if self._files is not None else None
         if loaded is not None and entry.picture is None:
-            picture, entry.saved_at_ms = loaded
-            entry.picture = picture
+            picture = entry.picture = loaded.picture
+            entry.saved_at_ms, entry.history = loaded.at_ms, loaded.history
+            entry.unconfirmed = _reachable(picture)
             _log.warning("%s: the registry is away, using a snapshot from disk", entry.key)
             self._tell(entry, Change(picture, picture.instances, ()))
         return entry.picture is not None
@@ -297,29 +306,40 @@ class Mirror:
 
         A registry that lost its memory knows nobody until the next heartbeat of each: what it does not tell of stays in
         the pictures for ``CLIENT_UNCONFIRMED_MS``. Whoever is really gone meanwhile fails the calls and is left out.
+        The same holds for pictures from disk, when the journal that they belong to is not the registry's.
         """
         _log.warning("the registry's history began anew; fetching all services again")
         for entry in self._entries.values():
-            entry.position, entry.streamed = None, False
+            entry.position, entry.streamed, entry.history = None, False, None
             if entry.picture is not None:
-                reachable = (one for one in entry.picture.instances if one.callable or one.suspect)
-                entry.unconfirmed = {one.id: one for one in reachable}
-        if self._confirm_timer is not None:
-            self._confirm_timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._confirm_timer = loop.call_later(limits.CLIENT_UNCONFIRMED_MS / 1000, self._give_up_unconfirmed)
+                entry.unconfirmed = _reachable(entry.picture)
+        self._await_confirmation()
         self._position = 0
         self._wake.set()
 
-    # --- events --------------------------------------------------------------------------------------------------------
+    def _await_confirmation(self) -> None:
+        if self._confirm_timer is not None:
+            self._confirm_timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._confirm_timer = loop.call_later(limits.CLIENT_UNCONFIRMED_MS / 1000, self._give_up_all_unconfirmed)
 
-    def _give_up_unconfirmed(self) -> None:
+    def _give_up_all_unconfirmed(self) -> None:
         self._confirm_timer = None
+        if self.state is not MirrorState.CONNECTED:
+            # It is away again, and its providers have had no time to come back.
+            self._await_confirmation()
+            return
         for entry in self._entries.values():
-            if entry.unconfirmed and entry.picture is not None:
+            if entry.unconfirmed and not entry.saved_at_ms:
                 _log.warning("%s: %d instances did not come back to the registry", entry.key, len(entry.unconfirmed))
-                self._show(entry, without(entry.picture, entry.unconfirmed))
-            entry.unconfirmed = {}
+                self._give_up_unconfirmed(entry)
+
+    def _give_up_unconfirmed(self, entry: _Entry) -> None:
+        gone, entry.unconfirmed = entry.unconfirmed, {}
+        if gone and entry.picture is not None:
+            self._show(entry, without(entry.picture, gone))
+
+    # --- events --------------------------------------------------------------------------------------------------------
 
     def _take(self, event: WatchEvent) -> None:
         entry = self._entries.get(event.key)
@@ -342,9 +362,12 @@ class Mirror:
 
     def _show(self, entry: _Entry, change: Change) -> None:
         entry.picture = change.picture
+        self._mark_unsaved(entry)
+        self._tell(entry, change)
+
+    def _mark_unsaved(self, entry: _Entry) -> None:
         self._unsaved.add(entry.key)
         self._save_wake.set()
-        self._tell(entry, change)
 
     def _tell(self, entry: _Entry, change: Change) -> None:
         for listener in tuple(entry.listeners):
@@ -353,7 +376,8 @@ class Mirror:
     def _ready(self, event: WatchEvent, entries: list[_Entry]) -> None:
         self._subscriber = event.subscriber
         for entry in entries:
-            entry.streamed = True
+            if not entry.streamed:
+                self._join(entry, event.history)
             if entry.picture is not None:
                 self._acknowledging[entry.key] = entry.picture.revision
         self._ack_wake.set()
@@ -361,6 +385,16 @@ class Mirror:
             self._lost_timer.cancel()
             self._lost_timer = None
         self._set_state(MirrorState.CONNECTED)
+
+    def _join(self, entry: _Entry, history: str) -> None:
+        """A service is in the stream from now on, and ``history`` is the name of the journal that it tells of."""
+        entry.streamed = True
+        if entry.history == history:
+            # The journal that we knew all along: what it does not tell of has been removed.
+            self._give_up_unconfirmed(entry)
+        else:
+            entry.history = history
+            self._mark_unsaved(entry)
 
     def _suspend(self, error: TownhallError) -> None:
         if self.state is MirrorState.CONNECTED:
@@ -400,16 +434,22 @@ class Mirror:
             await self._save_wake.wait()
             self._save_wake.clear()
             keys, self._unsaved = self._unsaved, set()
-            for picture in [entry.picture for key in keys if (entry := self._entries.get(key)) is not None]:
+            for entry in [entry for key in keys if (entry := self._entries.get(key)) is not None]:
+                if entry.picture is None or entry.unconfirmed:
+                    # What is on disk, under the name of the old journal, protects a restart of this process as well.
+                    continue
                 try:
-                    if picture is not None:
-                        await asyncio.to_thread(files.save, picture)
+                    await asyncio.to_thread(files.save, entry.picture, entry.history or "")
                     failed = False
                 except OSError as error:
                     if not failed:
                         _log.warning("no snapshots on disk: %s", error)
                     failed = True
             await asyncio.sleep(limits.CLIENT_SNAPSHOT_INTERVAL_MS / 1000)
+
+
+def _reachable(picture: Picture) -> dict[str, Instance]:
+    return {one.id: one for one in picture.instances if one.callable or one.suspect}
 
 
 def _target_size(key: ServiceKey) -> int:

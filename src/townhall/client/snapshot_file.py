@@ -22,7 +22,7 @@ from townhall.client.picture import Picture, picture_of
 from townhall.client.records import Instance
 from townhall.model.instance import ServiceKey
 
-__all__ = ["SnapshotFiles", "default_directory"]
+__all__ = ["Saved", "SnapshotFiles", "default_directory"]
 
 _FORMAT = 1
 _NAME_SIZE_MAX = 120
@@ -37,6 +37,17 @@ class _Content(msgspec.Struct, frozen=True):
     key: ServiceKey
     revision: int
     instances: tuple[Instance, ...]
+    history: str = ""
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """A picture from disk."""
+
+    picture: Picture
+    at_ms: int
+    """Unix milliseconds when it was saved."""
+    history: str
+    """The name of the journal that its revision counts in, as a watch's ``ready`` gives it; '' for not known."""
 
 
 class SnapshotFiles:
@@ -51,11 +62,12 @@ class SnapshotFiles:
         namespace, group, name = (_file_name(one) for one in key)
         return self._directory / namespace / group / f"{name}.json"
 
-    def save(self, picture: Picture) -> None:
+    def save(self, picture: Picture, history: str) -> None:
         """Replace a service's snapshot. Raises OSError; then the old one is still whole."""
         path = self.path(picture.key)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        content = _Content(_FORMAT, time.time_ns() // 1_000_000, picture.key, picture.revision, picture.instances)
+        now_ms = time.time_ns() // 1_000_000
+        content = _Content(_FORMAT, now_ms, picture.key, picture.revision, picture.instances, history)
         # mkstemp makes it readable for its owner alone: metadata may hold secrets.
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
         try:
@@ -68,15 +80,16 @@ class SnapshotFiles:
                 os.unlink(temporary)
             raise
 
-    def load(self, key: ServiceKey) -> tuple[Picture, int] | None:
-        """(picture, Unix milliseconds when it was saved), or None when there is none that can be used."""
+    def load(self, key: ServiceKey) -> Saved | None:
+        """What was saved last, or None when there is nothing that can be used."""
         try:
             content = msgspec.json.decode(self.path(key).read_bytes(), type=_Content)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
         if content.format != _FORMAT or content.key != key:
             return None
-        return picture_of(key, content.revision, content.instances), content.saved_at_ms
+        picture = picture_of(key, content.revision, content.instances)
+        return Saved(picture, content.saved_at_ms, content.history)
 
 
 def default_directory() -> Path:

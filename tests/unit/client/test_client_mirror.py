@@ -252,7 +252,7 @@ def test_snapshots_go_to_disk_and_help_a_cold_start(tmp_path: Path, monkeypatch:
         await until(lambda: list(tmp_path.rglob("user.json")))
         await fake.put("user", "b")
         files = SnapshotFiles(tmp_path, [mirror.registry.transport.preferred])
-        await until(lambda: (loaded := files.load(USER)) and len(loaded[0].instances) == 2)
+        await until(lambda: (loaded := files.load(USER)) and len(loaded.picture.instances) == 2)
         await fake.stop()
         cold = Mirror(mirror.registry, name="cold", files=files)
         cold.follow(USER)
@@ -272,6 +272,107 @@ def test_snapshots_go_to_disk_and_help_a_cold_start(tmp_path: Path, monkeypatch:
         await until(lambda: connected(cold) and shown(cold) == {"b"})
         assert cold.age_s(USER) == 0
         assert cold.picture(OTHER) is not None
+        task.cancel()
+        await asyncio.wait({task})
+
+    play(scene, tmp_path)
+
+
+class ColdStart:
+    """A snapshot of a, b and c under the history ``old``, then a mirror that begins with it while nobody answers."""
+
+    def __init__(self, fake: FakeRegistry, mirror: Mirror, directory: Path) -> None:
+        self.fake = fake
+        self.files = SnapshotFiles(directory, [mirror.registry.transport.preferred])
+        self.mirror = Mirror(mirror.registry, name="cold", files=self.files)
+        self.seen: list[set[str]] = []
+        self._first = mirror
+
+    async def begin(self) -> asyncio.Task[None]:
+        self.fake.history = "old"
+        for port, name in enumerate("abc", 1):
+            await self.fake.put("user", name, port=port)
+        await follow(self._first, USER)
+        await until(lambda: self.saved() == ({"a", "b", "c"}, "old"))
+        await self.fake.stop()
+        self._first.unfollow(USER)
+        self.mirror.follow(USER)
+        self.mirror.listen(USER, lambda change: self.seen.append(set(change.picture.by_id)))
+        await self.mirror.ready(USER, budget_s=0.2)
+        assert shown(self.mirror) == {"a", "b", "c"}
+        return asyncio.get_running_loop().create_task(self.mirror.run())
+
+    def saved(self) -> tuple[set[str], str] | None:
+        loaded = self.files.load(USER)
+        return (set(loaded.picture.by_id), loaded.history) if loaded is not None else None
+
+
+@pytest.mark.parametrize("lost", ["everything", "some"])
+def test_a_cold_start_is_protected_from_a_registry_that_lost_its_memory(
+    lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CLIENT_SNAPSHOT_INTERVAL_MS", 10)
+
+    async def scene(fake: FakeRegistry, mirror: Mirror) -> None:
+        cold = ColdStart(fake, mirror, tmp_path)
+        task = await cold.begin()
+        await fake.forget_everything()
+        # Put back to an earlier time, it has the name that we know, and cannot know whom it has forgotten.
+        fake.history = "new" if lost == "everything" else "old"
+        if lost == "some":
+            await fake.put("user", "c", port=3)
+        await fake.start()
+        await until(lambda: connected(cold.mirror))
+        assert cold.mirror.age_s(USER) == 0
+        # Another stream, and a change, are no reason to forget them.
+        await follow(cold.mirror, OTHER)
+        await fake.put("user", "d", port=4)
+        await until(lambda: "d" in shown(cold.mirror))
+        assert shown(cold.mirror) == {"a", "b", "c", "d"}
+        assert cold.saved() == ({"a", "b", "c"}, "old"), "what the next start of this process may need"
+        for port, name in enumerate("abc", 1):
+            await fake.put("user", name, port=port)
+        await fake.remove("user", "a")
+        await until(lambda: shown(cold.mirror) == {"b", "c", "d"})
+        assert all({"b", "c"} <= names for names in cold.seen), cold.seen
+        await until(lambda: cold.saved() == ({"b", "c", "d"}, fake.history))
+        task.cancel()
+        await asyncio.wait({task})
+
+    play(scene, tmp_path)
+
+
+def test_a_cold_start_believes_the_registry_that_it_knows(tmp_path: Path) -> None:
+    async def scene(fake: FakeRegistry, mirror: Mirror) -> None:
+        cold = ColdStart(fake, mirror, tmp_path)
+        task = await cold.begin()
+        for name in "ab":
+            await fake.remove("user", name)
+        await fake.start()
+        await until(lambda: shown(cold.mirror) == {"c"})
+        task.cancel()
+        await asyncio.wait({task})
+
+    play(scene, tmp_path)
+
+
+def test_what_does_not_come_back_is_given_up_once_the_registry_has_had_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CLIENT_UNCONFIRMED_MS", 50)
+
+    async def scene(fake: FakeRegistry, mirror: Mirror) -> None:
+        cold = ColdStart(fake, mirror, tmp_path)
+        task = await cold.begin()
+        await fake.forget_everything()
+        fake.history = "new"
+        fake.faults.refuse = lambda asked: Refusal(503, "unavailable") if asked.path == "/watch" else None
+        await fake.start()
+        await until(lambda: cold.mirror._entries[USER].position is not None)
+        await asyncio.sleep(0.2)
+        assert shown(cold.mirror) == {"a", "b", "c"}, "it is away again"
+        fake.faults.refuse = lambda asked: None
+        await until(lambda: shown(cold.mirror) == set())
         task.cancel()
         await asyncio.wait({task})
 

@@ -29,32 +29,40 @@ def test_saved_is_loaded(tmp_path: Path) -> None:
     files = SnapshotFiles(tmp_path, [ORIGIN])
     assert files.load(KEY) is None
     before_ms = time.time() * 1000
-    files.save(PICTURE)
+    files.save(PICTURE, "journal")
     loaded = files.load(KEY)
     assert loaded is not None
-    picture, saved_at_ms = loaded
-    assert picture == PICTURE
-    assert before_ms - 1 <= saved_at_ms <= time.time() * 1000 + 1
+    assert (loaded.picture, loaded.history) == (PICTURE, "journal")
+    assert before_ms - 1 <= loaded.at_ms <= time.time() * 1000 + 1
     assert [one.name for one in files.path(KEY).parent.iterdir()] == ["user.json"], "no temporary file stays"
+
+
+def test_one_of_an_earlier_version_names_no_journal(tmp_path: Path) -> None:
+    files = SnapshotFiles(tmp_path, [ORIGIN])
+    files.save(PICTURE, "journal")
+    files.path(KEY).write_bytes(files.path(KEY).read_bytes().replace(b',"history":"journal"', b""))
+    loaded = files.load(KEY)
+    assert loaded is not None
+    assert (loaded.picture, loaded.history) == (PICTURE, "")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_others_cannot_read_it(tmp_path: Path) -> None:
     files = SnapshotFiles(tmp_path, [ORIGIN])
-    files.save(PICTURE)
+    files.save(PICTURE, "journal")
     assert stat.S_IMODE(files.path(KEY).stat().st_mode) == 0o600
 
 
 def test_registries_do_not_share(tmp_path: Path) -> None:
     other = Origin("http", "127.0.0.1", 7501)
-    SnapshotFiles(tmp_path, [ORIGIN, other]).save(PICTURE)
+    SnapshotFiles(tmp_path, [ORIGIN, other]).save(PICTURE, "journal")
     assert SnapshotFiles(tmp_path, [ORIGIN]).load(KEY) is None
     assert SnapshotFiles(tmp_path, [other, ORIGIN]).load(KEY) is not None, "the order of the URLs does not matter"
 
 
 def test_truncated_at_any_length_is_not_there(tmp_path: Path) -> None:
     files = SnapshotFiles(tmp_path, [ORIGIN])
-    files.save(PICTURE)
+    files.save(PICTURE, "journal")
     whole = files.path(KEY).read_bytes()
     for length in range(len(whole)):
         files.path(KEY).write_bytes(whole[:length])
@@ -73,20 +81,20 @@ def test_any_name_stays_below_its_directory(tmp_path: Path, names: tuple[str, st
     path = files.path(key)
     assert path.resolve().is_relative_to(tmp_path.resolve())
     assert len(path.relative_to(tmp_path).parts) == 4
-    files.save(picture_of(key, 1, []))
+    files.save(picture_of(key, 1, []), "")
     assert files.load(key) is not None
 
 
 def test_a_failed_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = SnapshotFiles(tmp_path, [ORIGIN])
-    files.save(PICTURE)
+    files.save(PICTURE, "journal")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(snapshot_file.os, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        files.save(picture_of(KEY, 10, []))
+        files.save(picture_of(KEY, 10, []), "")
     assert files.load(KEY) is not None
     assert [one.name for one in files.path(KEY).parent.iterdir()] == ["user.json"]
 
