@@ -68,7 +68,7 @@ def test_what_is_clear_is_framed_anew(name: str, front: GatewayProcess, instance
     while held:
         match = TOP.match(held)
         assert match, held
-        assert b"via: 1.1 townhall\r\n" in match[0]
+        assert b"via: 1.1 townhall-" in match[0]
         assert b"smuggled" not in match[0]
         left, right = socket.socketpair()
         with left, right:

@@ -49,7 +49,7 @@ class AnswerHead:
     """The lines that the client gets as they are."""
     via: bytes
     rendered: dict[tuple[int, bool, bool], bytes]
-    """What ``rendering`` made of it."""
+    """What ``rendering`` made of it, remembered with it."""
 
 
 class AnswerReader:
@@ -59,12 +59,20 @@ class AnswerReader:
     the answer is complete.
     """
 
-    __slots__ = ("_method", "_reader", "ended")
+    __slots__ = ("_keep_alive", "_method", "_reader", "begun", "ended")
 
     def __init__(self, sizes: HeadSizes) -> None:
         self._reader = RequestReader(sizes, forgiving=False)
         self._method = b""
+        self._keep_alive = False
+        self.begun = False
+        """Its final head has come."""
         self.ended = True
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another answer may follow this one, which has ended."""
+        return self._keep_alive and not self._until_close and not self._reader.size
 
     @property
     def held(self) -> int:
@@ -79,7 +87,7 @@ class AnswerReader:
     def expect(self, method: bytes) -> None:
         """A request with this method was sent."""
         self._method = method
-        self.ended = False
+        self.begun = self.ended = False
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived."""
@@ -130,6 +138,8 @@ class AnswerReader:
 
     def _begin(self, head: AnswerHead) -> None:
         length = body_length_of(head, self._method)
+        self.begun = True
+        self._keep_alive = head.keep_alive
         self._reader.begin_body(length, size_max=None)
         self.ended = not length
 

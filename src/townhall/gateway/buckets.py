@@ -17,13 +17,17 @@ class Buckets:
     """
 
     def __init__(self, *, rate: float, burst: int = 0) -> None:
-        self._rate = rate
-        self._burst = float(max(1, burst or int(rate)))
+        self.retune(rate=rate, burst=burst)
         self._rows: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
         """Client → tokens at a time."""
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def retune(self, *, rate: float, burst: int = 0) -> None:
+        """Another rate from now on; what clients have saved up stays theirs, up to the new burst."""
+        self._rate = rate
+        self._burst = float(max(1, burst or int(rate)))
 
     def take(self, client: bytes, *, now_s: float) -> float:
         """0.0 when the client may ask now, else in how many seconds it may."""

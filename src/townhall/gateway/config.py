@@ -32,7 +32,7 @@ _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TIMES: Final = frozenset(
     {
         "timeout", "connect_timeout", "first_byte_timeout", "idle_timeout", "whole_timeout", "header_timeout",
-        "body_timeout", "client_idle", "linger", "stop_timeout", "service_wait",
+        "client_idle", "linger", "stop_timeout", "service_wait",
     }
 )  # fmt: skip
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
@@ -199,7 +199,7 @@ def _check_options(options: GatewayOptions) -> None:
         options.trusts()
     except ValueError as error:
         raise InvalidField("trusted_proxies", f"{error}; use networks such as 127.0.0.0/8") from error
-    if _NAME.fullmatch(options.via) is None:
+    if options.via and _NAME.fullmatch(options.via) is None:
         raise InvalidField("via", f"{options.via!r} is no word")
     for name in GatewayOptions.__struct_fields__:
         value = getattr(options, name)

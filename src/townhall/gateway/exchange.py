@@ -13,26 +13,24 @@ Phases: SEEKING (no instance yet), CONNECTING, SENT (the answer's head is awaite
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from math import inf
+from typing import TYPE_CHECKING, Final
 
 from townhall.client.records import Instance
-from townhall.gateway.answers import UNTIL_CLOSE, AnswerHead, body_length_of
+from townhall.gateway.answers import AnswerHead, body_length_of
+from townhall.gateway.contracts import Carrier, Client
+from townhall.gateway.endpoint import Endpoint
 from townhall.gateway.fields import safe_trailers
 from townhall.gateway.keys import key_of
-from townhall.gateway.outbound import Endpoint, Outbound
-from townhall.gateway.rendering import answer_head
 from townhall.gateway.requests import RequestHead
-from townhall.gateway.routes import Route
-from townhall.gateway.services import Service
 from townhall.model import limits
 from townhall.model.errors import PeerMisbehaved
-from townhall.wire.http1 import CHUNKED, LAST_CHUNK, chunk
 
 if TYPE_CHECKING:
+    from townhall.gateway.plane import Way
     from townhall.gateway.trace import Trace
 
-__all__ = ["Client", "Exchange"]
+__all__ = ["Exchange"]
 
 SEEKING: Final = 0
 CONNECTING: Final = 1
@@ -44,68 +42,21 @@ _PAUSE_S: Final = 0.05
 """Before instances that have all been tried are tried again."""
 
 
-class Client(Protocol):
-    """The client's side of an exchange."""
-
-    blocked: bool
-    """It takes no more bytes for now."""
-
-    name: bytes
-    """What the gateway is called in Via."""
-
-    def block(self, authority: bytes, *, expects: bool) -> bytes:
-        """The fields that an instance gets (``rendering.field_block``)."""
-        ...
-
-    def closing(self, whole: bool) -> bool:
-        """Whether its connection ends after this answer; ``whole``: the request's body has come to its end."""
-        ...
-
-    def send(self, data: bytes) -> None:
-        """A part of the answer."""
-        ...
-
-    def done(self) -> None:
-        """The answer is complete."""
-        ...
-
-    def refuse(self, code: str, detail: str) -> None:
-        """There is no answer but our own."""
-        ...
-
-    def cut(self) -> None:
-        """The answer cannot be completed: the client must see that."""
-        ...
-
-    def pump(self) -> None:
-        """More of the request's body is wanted."""
-        ...
-
-    def due(self, when: float) -> None:
-        """``expired`` of the exchange is to be called then."""
-        ...
-
-    def switched(self, connection: Outbound, head: AnswerHead, over: Callable[[], None], *, idle_s: float) -> None:
-        """The protocol changes: from here on both sides' bytes are passed on as they are, until it is ``over``."""
-        ...
-
-
 class Exchange:
     """Made for each request that has a service; ``start`` begins it."""
 
     __slots__ = (
-        "_attempt_begun", "_body", "_body_done", "_client", "_committed", "_connection", "_deadline", "_endpoint", "_head", "_held", "_instance", "_interims",
-        "_length", "_loop", "_phase", "_phase_due", "_retries", "_reusable", "_route", "_service", "_target", "_tried", "trace",
+        "_answer", "_answered", "_attempt_begun", "_body", "_body_done", "_carrier", "_client", "_committed", "_deadline",
+        "_endpoint", "_head", "_held", "_instance", "_interims", "_loop", "_phase", "_phase_due", "_retries", "_route",
+        "_service", "_target", "_tried", "_unsent", "trace",
     )  # fmt: skip
 
-    def __init__(
-        self, client: Client, head: RequestHead, route: Route, service: Service, target: bytes, trace: Trace
-    ) -> None:
+    def __init__(self, client: Client, head: RequestHead, way: Way, trace: Trace) -> None:
         self._client = client
         self._head = head
-        self._route = route
-        self._service = service
-        self._target = target
+        self._route = route = way.route
+        self._service = way.service
+        self._target = way.target
         self.trace = trace
         self._loop = asyncio.get_running_loop()
         self._phase = SEEKING
@@ -115,20 +66,23 @@ class Exchange:
         self._tried: set[str] = set()
         self._instance: Instance | None = None
         self._endpoint: Endpoint | None = None
-        self._connection: Outbound | None = None
+        self._carrier: Carrier | None = None
         self._attempt_begun = 0.0
+        self._answered: float | None = None
+        """When the present attempt's answer began."""
         self._body: list[bytes] | None = []
         """What was sent of the request's body, to be sent again; None when it was too much to keep."""
         self._body_done = head.fields.length == 0
-        self._length = 0
-        """Of the answer's body, as ``body_length_of`` says."""
-        self._reusable = False
-        """The instance's connection can carry another request after this."""
-        self._interims = 0
-        """Answers before the answer (1xx) that were passed on."""
+        self._answer: AnswerHead | None = None
+        """A head that the client does not have yet."""
         self._held: list[bytes] = []
+        """What came behind it."""
         self._committed = False
         """The client has something of an answer."""
+        self._interims = 0
+        """Answers before the answer (1xx) that were passed on."""
+        self._unsent = inf
+        """What lay before whoever takes no more, when it was looked at last."""
 
     def start(self) -> None:
         """Begin."""
@@ -184,9 +138,9 @@ class Exchange:
         self._attempt_begun = now
         self._service.handle.chooser.begun(instance, now_ms=now * 1000)
         self._endpoint = endpoint = self._service.endpoint(instance)
-        connection = endpoint.take(unsafe=not self._repeatable)
-        if connection is not None:
-            self._send(connection)
+        carrier = endpoint.take(unsafe=not self._repeatable)
+        if carrier is not None:
+            self._send(carrier)
         else:
             self._ask(endpoint)
 
@@ -198,18 +152,17 @@ class Exchange:
             self._attempt_ended(failed=False)
             self._refuse("overloaded", f"too many requests wait for a connection to {self._service.name}")
 
-    def connected(self, connection: Outbound) -> None:
-        if self._phase != CONNECTING or connection.endpoint is not self._endpoint:
-            connection.endpoint.release(connection)
-            return
+    def connected(self, carrier: Carrier) -> bool:
+        if self._phase != CONNECTING or carrier.endpoint is not self._endpoint:
+            return False
         assert self._instance is not None
         if self._service.leaving(self._instance):
             # It began to drain while we connected; nothing was sent, so nothing is lost.
-            connection.endpoint.release(connection)
             self._attempt_ended(failed=False)
             self._seek()
-            return
-        self._send(connection)
+            return False
+        self._send(carrier)
+        return True
 
     def not_connected(self, error: OSError) -> None:
         if self._phase != CONNECTING:
@@ -219,24 +172,20 @@ class Exchange:
 
     # --- the request
 
-    def _send(self, connection: Outbound) -> None:
+    def _send(self, carrier: Carrier) -> None:
         self._phase = SENT
-        self._connection = connection
-        connection.taker = self
-        connection.reader.expect(self._head.method)
+        self._carrier = carrier
+        carrier.taker = self
         fields = self._head.fields
-        body = self._body or []
+        body = self._body or ()
         block = self._client.block(
-            fields.authority or connection.endpoint.authority,
+            fields.authority or carrier.endpoint.authority,
             # A body that is here already, in part or whole, needs no permission.
             expects=fields.expects_continue and not body,
         )
-        head = b"%b %b HTTP/1.1\r\n%b" % (self._head.method, self._target, block)
-        connection.write(head + b"".join([self._framed(part) for part in body]) if body else head)
+        carrier.send(self._head, self._target, block, body)
         if self._body_done:
-            if fields.length == CHUNKED:
-                connection.write(self._last_chunk())
-            self._await_answer()
+            self._body_ended(carrier)
         else:
             self._arm(self._loop.time() + self._route.idle_timeout)
             self._client.pump()
@@ -244,59 +193,37 @@ class Exchange:
     @property
     def hungry(self) -> bool:
         """Whether more of the request's body can be taken."""
-        connection = self._connection
-        return connection is not None and not connection.blocked and not self._body_done
+        carrier = self._carrier
+        return carrier is not None and not carrier.blocked and not self._body_done
 
     def body(self, data: bytes, *, ended: bool) -> None:
         """A part of the request's body; asked for with ``hungry``."""
-        connection = self._connection
-        assert connection is not None
+        carrier = self._carrier
+        assert carrier is not None
         self.trace.received += len(data)
         if data:
             if self._body is not None:
                 self._body.append(data)
                 if self.trace.received > limits.PROXY_REPLAY_SIZE_MAX:
                     self._body = None
-            connection.write(self._framed(data))
+            carrier.body(data)
         if ended:
             self._body_done = True
-            if self._head.fields.length == CHUNKED:
-                connection.write(self._last_chunk())
-            if self._phase == SENT:
-                self._await_answer()
+            self._body_ended(carrier)
         else:
             self._arm(self._loop.time() + self._route.idle_timeout)
 
-    def _framed(self, part: bytes) -> bytes:
-        return chunk(part) if self._head.fields.length == CHUNKED else part
-
-    def _last_chunk(self) -> bytes:
-        trailers = safe_trailers(self.trace.trailers)
-        return b"0\r\n" + trailers + b"\r\n" if trailers else LAST_CHUNK
-
-    def _await_answer(self) -> None:
-        self._arm(min(self._deadline, self._loop.time() + self._route.first_byte_timeout))
+    def _body_ended(self, carrier: Carrier) -> None:
+        if self._head.fields.length:
+            carrier.end(self.trace.trailers)
+        if self._phase == SENT:
+            self._arm(min(self._deadline, self._loop.time() + self._route.first_byte_timeout))
 
     # --- the answer
 
-    def received(self, connection: Outbound, data: bytes) -> None:
-        reader = connection.reader
-        try:
-            reader.feed(data)
-            while self._phase == SENT and self._connection is connection:
-                head = reader.head()
-                if head is None:
-                    return
-                self._head_came(connection, head)
-            if self._phase == ANSWERING and self._connection is connection:
-                self._parts_came(connection)
-        except PeerMisbehaved as error:
-            self._drop()
-            self._failed("reset", sent=True, code="bad_answer", detail=error.message)
-
-    def _head_came(self, connection: Outbound, head: AnswerHead) -> None:
+    def head_came(self, carrier: Carrier, head: AnswerHead) -> None:
         if head.status < 200:
-            self._interim(connection, head)
+            self._interim(carrier, head)
             return
         assert self._instance is not None
         if head.status in self._route.retry_statuses:
@@ -309,92 +236,73 @@ class Exchange:
         else:
             self._service.served(self._instance)
         self._phase = ANSWERING
+        self._answered = self._loop.time()
         self.trace.status = head.status
-        self._length = length = body_length_of(head, self._head.method)
-        client = self._client
-        old = self._head.fields.old
-        # A client of HTTP/1.0 learns the end of a body without length from the connection's end.
-        close = client.closing(self._body_done) or (old and not 0 <= length < UNTIL_CLOSE)
-        rendered = answer_head(head, length, name=client.name, old=old, close=close)
-        self._reusable = head.keep_alive and length != UNTIL_CLOSE
-        if 0 <= length <= limits.PROXY_HOLD_SIZE_MAX and self._repeatable and self._body is not None:
-            self._held.append(rendered)
+        length = body_length_of(head, self._head.method)
+        if 0 <= length <= limits.PROXY_HOLD_SIZE_MAX and self._repeatable_now:
+            self._answer = head
         else:
             self._committed = True
-            client.send(rendered)
+            self._client.begin(head, length, whole=self._body_done)
 
-    def _interim(self, connection: Outbound, head: AnswerHead) -> None:
+    def _interim(self, carrier: Carrier, head: AnswerHead) -> None:
         asked = self._head.fields.upgrade
         if head.status == 101:
             if not asked or not self._route.upgrade or head.takes_upgrade != asked:
                 raise PeerMisbehaved("the instance switched protocols unasked")
             self._phase = OVER
             self.trace.status = 101
-            self._connection = None
-            self._client.switched(connection, head, self._tunnel_over, idle_s=self._route.idle_timeout)
+            self._carrier = None
+            self._client.switched(carrier, head, self._tunnel_over, idle_s=self._route.idle_timeout)
         elif self._interims >= limits.PROXY_INTERIM_MAX:
             raise PeerMisbehaved("too many interim answers")
         elif not self._head.fields.old and (head.status != 100 or self._head.fields.expects_continue):
             self._interims += 1
             # Not held back: a client that waits for 100 sends nothing before it comes.
-            self._client.send(answer_head(head, 0, name=self._client.name, old=False, close=False))
+            self._client.interim(head)
 
     def _tunnel_over(self) -> None:
         self._attempt_ended(failed=False)
 
-    def _parts_came(self, connection: Outbound) -> None:
-        reader, out = connection.reader, self._held
-        chunked = self._length in (CHUNKED, UNTIL_CLOSE) and not self._head.fields.old
-        while not reader.ended:
-            part = reader.part()
-            if not part:
-                break
+    def parts_came(self, carrier: Carrier, parts: list[bytes], *, ended: bool) -> None:
+        for part in parts:
             self.trace.sent += len(part)
-            out.append(chunk(part) if chunked else part)
-        if reader.ended:
-            if chunked:
-                out.append(self._end_of_chunks(reader.trailers))
-            self._complete(connection)
+        if ended:
+            self._complete(carrier, parts)
             return
-        if self._committed and out:
-            self._client.send(b"".join(out))
-            out.clear()
-            connection.rest(self._client.blocked)
+        if self._answer is not None:
+            self._held += parts
+        else:
+            self._client.more(parts)
+            carrier.rest(self._client.blocked)
         self._arm(self._loop.time() + self._route.idle_timeout)
 
-    def _end_of_chunks(self, trailers: bytes) -> bytes:
-        if trailers and self._head.fields.takes_trailers:
-            return b"0\r\n" + safe_trailers(trailers) + b"\r\n"
-        return LAST_CHUNK
-
-    def _complete(self, connection: Outbound) -> None:
-        """The answer is whole: give the connection back, if it can be read on, and the client the rest."""
+    def _complete(self, carrier: Carrier, parts: list[bytes]) -> None:
+        """The answer is whole: give the carrier back, and the client the rest."""
         self._phase = OVER
-        self._connection = None
+        self._carrier = None
         self._attempt_ended(failed=False)
-        if self._body_done and self._reusable and not connection.reader.held:
-            connection.endpoint.release(connection)
-        else:
-            connection.close()
-        if self._held:
-            self._client.send(b"".join(self._held))
-        self._client.done()
+        trailers = carrier.trailers
+        carrier.finished(whole=self._body_done)
+        if self._answer is not None:
+            length = body_length_of(self._answer, self._head.method)
+            self._client.begin(self._answer, length, whole=self._body_done)
+            parts = self._held + parts
+        self._client.end(parts, safe_trailers(trailers) if self._head.fields.takes_trailers else b"")
 
     # --- what goes wrong
 
-    def lost(self, connection: Outbound) -> None:
-        if connection is not self._connection:
-            return
-        self._connection = None
-        if self._phase == ANSWERING and connection.reader.closed():
-            if not self._head.fields.old:
-                self._held.append(LAST_CHUNK)
-            self._complete(connection)
-        elif connection.reused and self._phase == SENT and not connection.reader.held and self._repeatable_now:
+    def lost(self, carrier: Carrier, *, untouched: bool) -> None:
+        self._carrier = None
+        if carrier.reused and untouched and self._repeatable_now:
             # A kept connection that the instance closed at the moment we used it (RFC 9112 §9.3.1): no failure of its.
             self._once_more()
         else:
             self._failed("reset", sent=True, code="reset", detail="the instance closed the connection too early")
+
+    def broken(self, carrier: Carrier, detail: str) -> None:
+        self._drop()
+        self._failed("reset", sent=True, code="bad_answer", detail=detail)
 
     def _once_more(self) -> None:
         """The same attempt over a new connection; at most once, since that one is not a kept one."""
@@ -406,16 +314,17 @@ class Exchange:
 
     def client_writable(self) -> None:
         """The client takes bytes again."""
-        if self._connection is not None:
-            self._connection.rest(False)
+        if self._carrier is not None:
+            self._carrier.rest(False)
 
     def client_gone(self) -> None:
         """Nobody waits for the answer any more."""
         if self._phase == OVER:
             return
+        if self._phase == CONNECTING and self._endpoint is not None:
+            self._endpoint.forgo(self)
         self._phase = OVER
-        if self._instance is not None:
-            self._attempt_ended(failed=False)
+        self._attempt_ended(failed=False)
         self._drop()
 
     def expired(self) -> None:
@@ -429,8 +338,17 @@ class Exchange:
         if self._phase == SEEKING:
             self._refuse("no_instance", f"{self._service.name} could not be looked up in time")
         elif self._phase == CONNECTING:
+            assert self._endpoint is not None
+            self._endpoint.forgo(self)
             self._failed("timeout", sent=False, code="timeout", detail="no connection in time")
-        elif not self._body_done and self._phase == SENT:
+        elif self._moves():
+            self._arm(now + self._route.idle_timeout, moves=True)
+        elif self._phase == ANSWERING and self._client.blocked:
+            # It takes nothing of its answer, and that is no fault of the instance's.
+            self.trace.code = "slow_client"
+            self.client_gone()
+            self._client.cut()
+        elif not self._body_done and self._phase == SENT and not self._blocked:
             # The client's fault as likely as the instance's, so nobody is blamed.
             self._drop()
             self._attempt_ended(failed=False)
@@ -439,14 +357,32 @@ class Exchange:
             self._drop()
             self._failed("timeout", sent=True, code="timeout", detail="the instance did not answer in time")
 
+    @property
+    def _blocked(self) -> bool:
+        return self._carrier is not None and self._carrier.blocked
+
+    def _moves(self) -> bool:
+        """Whether bytes go on, although so slowly that who takes them has not asked for more for a while."""
+        if self._route.whole_timeout and self._loop.time() >= self.trace.begun + self._route.whole_timeout:
+            return False
+        if self._phase == ANSWERING and self._client.blocked:
+            unsent = self._client.unsent
+        elif self._carrier is not None and self._carrier.blocked and not self._body_done:
+            unsent = self._carrier.unsent
+        else:
+            return False
+        before, self._unsent = self._unsent, unsent
+        return unsent < before
+
     def _failed(self, kind: str, *, sent: bool, code: str, detail: str) -> None:
         """This attempt failed by the instance's fault: another one, or the end."""
         assert self._instance is not None
-        instance, self._connection = self._instance, None
+        instance, self._carrier = self._instance, None
         self._attempt_ended(failed=True)
         self._service.failed(instance, kind)
         self.trace.failures.append(kind)
         if self._may_repeat(sent=sent):
+            self._answer = None
             self._held.clear()
             self._seek()
         elif self._committed:
@@ -476,20 +412,28 @@ class Exchange:
     def _attempt_ended(self, *, failed: bool) -> None:
         instance, self._instance = self._instance, None
         if instance is not None:
+            answered, now = self._answered, self._loop.time()
+            self._answered = None
             self._service.handle.chooser.ended(
-                instance, begun_ms=self._attempt_begun * 1000, now_ms=self._loop.time() * 1000, failed=failed
+                instance,
+                begun_ms=self._attempt_begun * 1000,
+                now_ms=now * 1000,
+                failed=failed,
+                answered_ms=None if answered is None else answered * 1000,
             )
 
     def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        carrier, self._carrier = self._carrier, None
+        if carrier is not None:
+            carrier.close()
 
     def _refuse(self, code: str, detail: str) -> None:
         self._phase = OVER
         self._client.refuse(code, detail)
 
-    def _arm(self, when: float) -> None:
+    def _arm(self, when: float, *, moves: bool = False) -> None:
+        if not moves:
+            self._unsent = inf
         if self._route.whole_timeout:
             when = min(when, self.trace.begun + self._route.whole_timeout)
         self._phase_due = when

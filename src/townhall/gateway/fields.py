@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-__all__ = ["HOP_BY_HOP", "OUR_FIELDS", "end_to_end", "options_of", "rendered", "safe_trailers", "via"]
+__all__ = ["HOP_BY_HOP", "OUR_FIELDS", "end_to_end", "options_of", "passed_by", "rendered", "safe_trailers", "via"]
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -71,6 +71,14 @@ def end_to_end(rows: Iterable[tuple[bytes, bytes]], options: frozenset[bytes]) -
 def rendered(rows: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Fields as lines; they were checked when they were read."""
     return b"".join([b"%b: %b\r\n" % row for row in rows])
+
+
+def passed_by(value: bytes) -> frozenset[bytes]:
+    """The names in a Via field: ``1.1 a, 1.0 b (comment)`` is a and b."""
+    if not value:
+        return frozenset()
+    words = [one.split() for one in value.split(b",")]
+    return frozenset(found[1] for found in words if len(found) > 1)
 
 
 def via(before: bytes, *, version: bytes, name: bytes) -> bytes:

@@ -50,7 +50,7 @@ class Gateway:
     def route(self, routes: Sequence[Route]) -> None:
         """Use these routes from now on. Raises ``InvalidField`` when two are the same, and then nothing changes."""
         table = RouteTable(routes)
-        wanted = {_place(route, _APART) for route in routes}
+        wanted = {_place(route, _APART) for route in (*routes, *self.plane.automatic.values())}
         self.plane.routed(table)
         for route in routes:
             self._service(route)

@@ -11,21 +11,24 @@ answer is not lost), CLOSED.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Final, cast
 
-from townhall.gateway.answers import AnswerHead
+from townhall.gateway.alarm import Alarm
+from townhall.gateway.answers import UNTIL_CLOSE, AnswerHead
+from townhall.gateway.contracts import Carrier
 from townhall.gateway.exchange import Exchange
 from townhall.gateway.outbound import Outbound
+from townhall.gateway.plane import Refusal, Way
 from townhall.gateway.problems import TABLE, Problem, answer, of_misuse
 from townhall.gateway.rendering import Asker, answer_head, field_block
-from townhall.gateway.requests import Fields, RequestHead
+from townhall.gateway.requests import Fields
 from townhall.gateway.trace import Trace
 from townhall.gateway.tunnel import Tunnel
 from townhall.model import limits
 from townhall.model.errors import Misuse
-from townhall.wire.http1 import refusal
+from townhall.wire.http1 import LAST_CHUNK, chunk, refusal
 from townhall.wire.http1_reader import RequestReader
 
 if TYPE_CHECKING:
@@ -43,8 +46,8 @@ class Inbound(asyncio.Protocol):
     """One client."""
 
     __slots__ = (
-        "_asker", "_begun", "_block", "_block_for", "_due", "_ended", "_exchange", "_last", "_plane", "_reader", "_resting", "_running",
-        "_state", "_timer", "_trace", "_transport", "_tunnel", "address", "blocked", "name",
+        "_alarm", "_asker", "_begun", "_block", "_block_for", "_chunked", "_ended", "_exchange", "_last", "_out", "_plane",
+        "_reader", "_resting", "_running", "_state", "_trace", "_transport", "_tunnel", "address", "blocked",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: bytes) -> None:
@@ -65,13 +68,15 @@ class Inbound(asyncio.Protocol):
         self._ended = False
         """The client sends nothing more."""
         self._resting = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self._alarm = Alarm(plane.loop, self._expired)
+        self._out: list[bytes] = []
+        """The head of an answer, which goes out with the first of its body."""
+        self._chunked = False
+        """The present answer's body is."""
         self._block_for: tuple[Fields, bytes, bool] | None = None
         self._block = b""
         self.address = ""
         self.blocked = False
-        self.name = plane.name
 
     # --- asyncio.Protocol
 
@@ -117,9 +122,7 @@ class Inbound(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._state = CLOSED
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_gone()
@@ -144,7 +147,12 @@ class Inbound(asyncio.Protocol):
         elif self._state == OPEN:
             self._proceed()
 
-    # --- for the exchange
+    # --- contracts.Client
+
+    @property
+    def unsent(self) -> int:
+        """See ``contracts.Client``."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def block(self, authority: bytes, *, expects: bool) -> bytes:
         assert self._trace is not None
@@ -156,16 +164,35 @@ class Inbound(asyncio.Protocol):
             self._block_for = place
         return self._block
 
-    def closing(self, whole: bool) -> bool:
-        if not whole or self._plane.stopping:
+    def interim(self, head: AnswerHead) -> None:
+        """See ``contracts.Client``."""
+        self.send(answer_head(head, 0, name=self._plane.name, old=False, close=False))
+
+    def begin(self, head: AnswerHead, length: int, *, whole: bool) -> None:
+        """See ``contracts.Client``."""
+        assert self._trace is not None
+        assert self._trace.head is not None
+        old, framed = self._trace.head.fields.old, 0 <= length < UNTIL_CLOSE
+        # A client of HTTP/1.0 learns the end of a body without length from the connection's end.
+        if not whole or self._plane.stopping or (old and not framed):
             self._last = True
-        return self._last
+        self._chunked = not (framed or old)
+        self._out = [answer_head(head, length, name=self._plane.name, old=old, close=self._last)]
 
-    def send(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+    def more(self, parts: Sequence[bytes]) -> None:
+        """See ``contracts.Client``."""
+        self._out += map(chunk, parts) if self._chunked else parts
+        self._flush()
 
-    def done(self) -> None:
+    def end(self, parts: Sequence[bytes], trailers: bytes) -> None:
+        """See ``contracts.Client``."""
+        out = self._out
+        if self._chunked:
+            out += map(chunk, parts)
+            out.append(b"0\r\n" + trailers + b"\r\n" if trailers else LAST_CHUNK)
+        else:
+            out += parts
+        self._flush()
         self._exchange = None
         self._note()
         if self._last or self._plane.stopping or not self._reader.ended:
@@ -222,37 +249,36 @@ class Inbound(asyncio.Protocol):
         return self._exchange is exchange and not self._reader.ended and exchange.hungry
 
     def due(self, when: float) -> None:
-        """Be woken then; a later time than before costs nothing but the assignment."""
-        self._due = when
-        timer = self._timer
-        if timer is None or timer.when() > when:
-            if timer is not None:
-                timer.cancel()
-            self._timer = self._plane.loop.call_at(when, self._expired)
+        """See ``contracts.Client``."""
+        self._alarm.set(when)
 
-    def switched(self, connection: Outbound, head: AnswerHead, over: Callable[[], None], *, idle_s: float) -> None:
+    def switched(self, carrier: Carrier, head: AnswerHead, over: Callable[[], None], *, idle_s: float) -> None:
+        """See ``contracts.Client``."""
         self._exchange = None
         self._state = TUNNEL
-        assert self._transport is not None
         assert self._trace is not None
-        self.send(answer_head(head, 0, name=self.name, old=False, close=False))
-        self._tunnel = tunnel = Tunnel(self, connection, self._trace, over, idle_s=idle_s)
-        rest = connection.reader.rest()
-        if rest:
-            tunnel.received(connection, rest)
+        assert isinstance(carrier, Outbound), "only HTTP/1.1 changes its protocol"
+        self.interim(head)
+        self._tunnel = tunnel = Tunnel(self, carrier, self._trace, over, idle_s=idle_s)
+        tunnel.start()
         self._reader.begin_body(1 << 62, size_max=None)
         early = self._reader.part()
         if early:
             tunnel.from_client(early)
         self.touched()
 
-    # --- for the tunnel
+    # --- tunnel.TunnelClient
+
+    def send(self, data: bytes) -> None:
+        """Bytes for the client."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
 
     def touched(self) -> None:
         """Something passed through the tunnel."""
         self.due(self._plane.loop.time() + (self._tunnel.idle_s if self._tunnel is not None else 0.0))
 
-    def end(self) -> None:
+    def over(self) -> None:
         """The tunnel is over: what is written goes out, then the connection ends."""
         self._tunnel = None
         self._note()
@@ -313,24 +339,16 @@ class Inbound(asyncio.Protocol):
         self._last = not fields.keep_alive or plane.stopping
         if self._asker.trusted:
             trace.address = plane.client_behind(fields.claimed_for, self.address)
-        found = plane.find(head)
-        if found is None:
-            self._body_follows(head, limits.READ_AHEAD_SIZE_MAX)
-            self.refuse("no_route", f"no route for {head.path.decode('ascii')[:200]!r} at this host")
+        way = plane.find(head, trace)
+        size_max = way.route.body_size_max if isinstance(way, Way) else limits.READ_AHEAD_SIZE_MAX
+        self._reader.begin_body(fields.length, size_max=size_max)
+        if isinstance(way, Way):
+            way = plane.admit(way, trace)
+        if isinstance(way, Refusal):
+            self.refuse(way.code, way.detail, retry_after_s=ceil(way.wait_s))
             return
-        route, service, target = found
-        trace.route, trace.service = route.name, route.service
-        self._body_follows(head, route.body_size_max)
-        refused = plane.admit(route, service, trace)
-        if refused is not None:
-            code, detail, wait_s = refused
-            self.refuse(code, detail, retry_after_s=ceil(wait_s))
-            return
-        self._exchange = exchange = Exchange(self, head, route, service, target, trace)
-        exchange.start()
-
-    def _body_follows(self, head: RequestHead, size_max: int) -> None:
-        self._reader.begin_body(head.fields.length, size_max=size_max)
+        self._exchange = Exchange(self, head, way, trace)
+        self._exchange.start()
 
     def _settle(self) -> None:
         """After anything has happened: which timeout runs."""
@@ -347,11 +365,7 @@ class Inbound(asyncio.Protocol):
             self.due(now + options.header_timeout)
 
     def _expired(self) -> None:
-        self._timer = None
-        now = self._plane.loop.time()
-        if now < self._due:
-            self.due(self._due)
-        elif self._state == LINGER:
+        if self._state == LINGER:
             self.abort()
         elif self._tunnel is not None:
             self._tunnel.expired()
@@ -361,6 +375,12 @@ class Inbound(asyncio.Protocol):
             self._reject(refusal(408, "the request did not come to its end in time"))
         else:
             self._close()
+
+    def _flush(self) -> None:
+        out = self._out
+        if out:
+            self.send(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
 
     def _rest(self, rest: bool) -> None:
         if rest != self._resting and self._transport is not None and not self._transport.is_closing():

@@ -20,8 +20,9 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Networks whose X-Forwarded-… and Forwarded fields are believed and passed on."""
     forwarded: bool = False
     """Send RFC 7239's Forwarded as well."""
-    via: str = "townhall"
-    """What we are called in Via."""
+    via: str = ""
+    """What we are called in Via; '' makes a name that no other process has. A request that says it has passed us already
+    goes round in circles, so gateways that stand behind each other need different names, and replicas may share one."""
     dot_segments: bool = False
     """Let paths with ``.`` and ``..`` pass, instead of refusing them."""
     header_size_max: int = limits.HEADER_SIZE_MAX
@@ -29,8 +30,6 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     connections_max: int = limits.PROXY_CONNECTIONS_MAX
     header_timeout: float = limits.HEADER_TIMEOUT_MS / 1000
     """From a request's first byte to the end of its head; then 408."""
-    body_timeout: float = limits.BODY_TIMEOUT_MS / 1000
-    """Without a byte of an announced body; then 408."""
     client_idle: float = limits.PROXY_CLIENT_IDLE_MS / 1000
     linger: float = limits.LINGER_TIMEOUT_MS / 1000
     stop_timeout: float = limits.PROXY_STOP_TIMEOUT_MS / 1000

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from townhall.gateway.accesslog import AccessLog
 from townhall.gateway.buckets import Buckets
@@ -18,9 +19,28 @@ from townhall.gateway.trace import Trace
 from townhall.model import limits, names
 from townhall.model.errors import InvalidField
 
-__all__ = ["Leaver", "Plane"]
+__all__ = ["Leaver", "Plane", "Refusal", "Way"]
 
 _AUTO_SUFFIX = b".service.townhall"
+
+
+class Way(NamedTuple):
+    """Where a request goes."""
+
+    route: Route
+    service: Service
+    target: bytes
+    """What instances get."""
+
+
+class Refusal(NamedTuple):
+    """Why it goes nowhere."""
+
+    code: str
+    """Of a problem, see ``problems``."""
+    detail: str
+    wait_s: float = 0.0
+    """When to try again."""
 
 
 class Leaver(Protocol):
@@ -41,7 +61,7 @@ class Plane:
     def __init__(self, options: GatewayOptions, service_of: Callable[[Route], Service], log: AccessLog) -> None:
         self.options = options
         self.loop = asyncio.get_running_loop()
-        self.name = options.via.encode("ascii")
+        self.name = (options.via or f"townhall-{secrets.token_hex(4)}").encode("ascii")
         self.heads = RequestHeads(target_size_max=options.target_size_max, dot_segments=options.dot_segments)
         self.table = RouteTable()
         self.counters = Counters()
@@ -54,55 +74,67 @@ class Plane:
         self._log = log
         self._found: dict[int, Service] = {}
         """By the identity of the route."""
-        self._buckets: dict[str, Buckets] = {}
-        """Of routes with a rate."""
+        self._buckets: dict[tuple[str, str], Buckets] = {}
+        """Of routes with a rate, by their name and what clients are told apart by."""
         self.automatic: dict[str, Route] = {}
 
     def routed(self, table: RouteTable) -> None:
-        """Use these routes from now on; requests that run keep theirs."""
+        """Use these routes from now on; requests that run keep theirs, and clients what they have spent of a rate."""
         self.table = table
         self._found = {}
+        kept = self._buckets
         self._buckets = {}
+        for route in table.routes:
+            buckets = kept.get((route.name, route.rate_by))
+            if route.rate and buckets is not None:
+                buckets.retune(rate=route.rate, burst=route.burst)
+                self._buckets[route.name, route.rate_by] = buckets
 
     def forget(self, name: str) -> None:
         """A service that was asked for without a route, and that nobody knows."""
         route = self.automatic.pop(name)
         self._found.pop(id(route), None)
 
-    def find(self, head: RequestHead) -> tuple[Route, Service, bytes] | None:
-        """The route of a request, its service, and the target that instances get."""
+    def find(self, head: RequestHead, trace: Trace) -> Way | Refusal:
+        """The way of a request, which its trace is told of."""
+        if self.name in head.fields.passed:
+            # RFC 9110 §7.6.3: it was here before.
+            return Refusal("loop", f"the request's Via says that it has passed {self.name.decode()} already")
+        if head.last_hop:
+            return Refusal("last_hop", "")
         route = self.table.match(head)
         target = None
         if route is None:
-            if not self.options.auto:
-                return None
-            found = self._automatic(head)
+            found = self._automatic(head) if self.options.auto else None
             if found is None:
-                return None
+                return Refusal("no_route", f"no route for {head.path.decode('ascii')[:200]!r} at this host")
             route, target = found
         service = self._found.get(id(route))
         if service is None:
             service = self._found[id(route)] = self._service_of(route)
-        return route, service, rewritten(route, head) if target is None else target
+        trace.route, trace.service = route.name, route.service
+        return Way(route, service, rewritten(route, head) if target is None else target)
 
-    def admit(self, route: Route, service: Service, trace: Trace) -> tuple[str, str, float] | None:
-        """Whether a request may begin; else the code of a problem, its detail, and when to try again."""
+    def admit(self, way: Way, trace: Trace) -> Way | Refusal:
+        """Whether a request may go its way now; if so it counts among those that run."""
+        route, service, _ = way
         if route.rate:
-            buckets = self._buckets.get(route.name)
+            place = (route.name, route.rate_by)
+            buckets = self._buckets.get(place)
             if buckets is None:
-                buckets = self._buckets[route.name] = Buckets(rate=route.rate, burst=route.burst)
+                buckets = self._buckets[place] = Buckets(rate=route.rate, burst=route.burst)
             assert trace.head is not None
             wait_s = buckets.take(key_of(route.rate_by, trace.head, trace.address), now_s=trace.begun)
             if wait_s:
-                return "rate_limited", f"more than {route.rate:g} requests a second", wait_s
+                return Refusal("rate_limited", f"more than {route.rate:g} requests a second", wait_s)
         if service.requests >= route.max_requests:
-            return "overloaded", f"{service.name} has {service.requests} requests already", 1.0
+            return Refusal("overloaded", f"{service.name} has {service.requests} requests already", 1.0)
         if not service.breaker.allows(now_s=trace.begun):
             left_s = service.breaker.left_s(now_s=trace.begun)
-            return "circuit_open", f"{service.name} has failed too often in a row", left_s or 1.0
+            return Refusal("circuit_open", f"{service.name} has failed too often in a row", left_s or 1.0)
         service.requests += 1
         trace.admitted = service
-        return None
+        return way
 
     def noted(self, trace: Trace) -> None:
         """A request is over."""

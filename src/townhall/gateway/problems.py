@@ -9,7 +9,7 @@ import msgspec
 from townhall.model.errors import Misuse
 from townhall.wire.http1 import render_head
 
-__all__ = ["TABLE", "Problem", "answer", "of_misuse"]
+__all__ = ["TABLE", "Problem", "answer", "of_misuse", "said"]
 
 
 class Problem(NamedTuple):
@@ -25,10 +25,17 @@ class Problem(NamedTuple):
 TABLE: Final = {
     row.code: row
     for row in (
+        Problem(204, "last_hop", "", ""),
         Problem(404, "no_route", "No route is for this request", "ask for a host and path that the gateway serves"),
         Problem(404, "unknown_service", "No such service", "check the name; 'townhall services' lists what there is"),
         Problem(408, "request_timeout", "The request did not come to its end in time", "send the whole body"),
         Problem(429, "rate_limited", "Too many requests", "wait as long as Retry-After says"),
+        Problem(
+            508,
+            "loop",
+            "The request goes round in circles",
+            "look where routes lead, and give each gateway its own via",
+        ),
         Problem(502, "connect_failed", "No instance could be reached", "try again; see the instances' health", 1),
         Problem(502, "reset", "The instance broke off", "look whether it was done before you send it again"),
         Problem(502, "bad_answer", "The instance's answer is not HTTP", "ask the service's owner to look at it"),
@@ -53,6 +60,16 @@ _TITLES: Final = {
 
 def answer(problem: Problem, detail: str, *, close: bool, body: bool = True, retry_after_s: int = 0) -> bytes:
     """The bytes of an answer; without ``body`` for HEAD."""
+    fields, content = said(problem, detail, retry_after_s=retry_after_s)
+    if close:
+        fields.append((b"connection", b"close"))
+    return render_head(problem.status, fields) + b"\r\n" + (content if body else b"")
+
+
+def said(problem: Problem, detail: str, *, retry_after_s: int = 0) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Fields and content of an answer."""
+    if problem.status == 204:
+        return [], b""
     text = {
         "type": f"urn:townhall:gateway:{problem.code}",
         "title": problem.title,
@@ -70,9 +87,7 @@ def answer(problem: Problem, detail: str, *, close: bool, body: bool = True, ret
     wait_s = retry_after_s or problem.retry_after_s
     if wait_s:
         fields.append((b"retry-after", b"%d" % wait_s))
-    if close:
-        fields.append((b"connection", b"close"))
-    return render_head(problem.status, fields) + b"\r\n" + (content if body else b"")
+    return fields, content
 
 
 def of_misuse(error: Misuse) -> Problem:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from townhall.gateway.fields import OUR_FIELDS, end_to_end, options_of, rendered
+from townhall.gateway.fields import OUR_FIELDS, end_to_end, options_of, passed_by, rendered
 from townhall.model.limits import HEADER_COUNT_MAX, PROXY_MEMO_COUNT_MAX, PROXY_MEMO_SIZE_MAX
 from townhall.wire.http1 import body_length, check_head, check_host, refusal
 
@@ -19,6 +19,7 @@ __all__ = ["IDEMPOTENT", "Fields", "RequestHead", "RequestHeads"]
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"})
 """Methods that may be sent a second time when nobody knows whether the first was acted on (RFC 9110 §9.2.2)."""
 
+_HOPS: Final = re.compile(rb"[0-9]{1,9}")
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*)(/[^?]*)?(\?.*)?", re.DOTALL)
 _DOTS: Final = re.compile(rb"[/\\](?:\.|%2[eE]){1,2}(?=[/\\;]|%2[fF]|%5[cC]|\Z)")
 # A server that makes variables of field names (CGI, WSGI) reads these as fields that say how long a body is, or as
@@ -32,7 +33,7 @@ class Fields:
 
     __slots__ = (
         "authority", "by_name", "claimed_for", "expects_continue", "forwarded", "host", "keep_alive", "length", "old", "onward",
-        "takes_trailers", "upgrade",
+        "passed", "takes_trailers", "upgrade",
     )  # fmt: skip
 
     by_name: dict[bytes, bytes]
@@ -52,6 +53,8 @@ class Fields:
     takes_trailers: bool
     onward: bytes
     """The lines that every instance gets as they are."""
+    passed: frozenset[bytes]
+    """The proxies that it says it has come through (Via), by name."""
     forwarded: bytes
     """The lines by which a proxy before us told who asks; passed on only when it is trusted."""
     claimed_for: bytes
@@ -61,7 +64,7 @@ class Fields:
 class RequestHead:
     """One request's head."""
 
-    __slots__ = ("fields", "method", "path", "query", "target")
+    __slots__ = ("fields", "last_hop", "method", "path", "query", "target")
 
     def __init__(self, method: bytes, target: bytes, fields: Fields) -> None:
         self.method = method
@@ -70,6 +73,9 @@ class RequestHead:
         self.path, sign, query = target.partition(b"?")
         self.query = sign + query
         self.fields = fields
+        hops = fields.by_name.get(b"max-forwards", b"")
+        self.last_hop = method == b"OPTIONS" and hops != b"" and not hops.strip(b"0")
+        """It must not go further than to us (RFC 9110 §7.6.2)."""
 
     @property
     def idempotent(self) -> bool:
@@ -107,9 +113,10 @@ class RequestHeads:
         fields = self._known.get(block)
         # The line must be looked at each time, the fields only when they are new.
         check_head(raw if fields is None else raw[: line_end + 2] + b"\r\n", count_max=self._count_max)
-        if fields is None:
-            fields = _read_fields(raw, old=version == b"HTTP/1.0")
-            if len(block) <= PROXY_MEMO_SIZE_MAX:
+        if fields is None or (method == b"OPTIONS" and b"max-forwards" in fields.by_name):
+            counting = method == b"OPTIONS"
+            fields = _read_fields(raw, old=version == b"HTTP/1.0", counting=counting)
+            if len(block) <= PROXY_MEMO_SIZE_MAX and not counting:
                 if len(self._known) >= PROXY_MEMO_COUNT_MAX:
                     self._known.clear()
                 self._known[block] = fields
@@ -144,7 +151,8 @@ def _origin_form(method: bytes, target: bytes, fields: Fields) -> bytes:
     return (match[2] or b"/") + (match[3] or b"")
 
 
-def _read_fields(raw: bytes, *, old: bool) -> Fields:
+def _read_fields(raw: bytes, *, old: bool, counting: bool) -> Fields:
+    """``counting``: of a method for which Max-Forwards counts the hops that are left."""
     rows = [_row(line) for line in raw[:-4].split(b"\r\n")[1:]]
     fields = Fields()
     fields.old = old
@@ -167,7 +175,10 @@ def _read_fields(raw: bytes, *, old: bool) -> Fields:
     fields.upgrade = asked if asked == b"websocket" else b""
     fields.takes_trailers = b"te" in options and b"trailers" in options_of(by_name.get(b"te", b""))
     fields.claimed_for = by_name.get(b"x-forwarded-for", b"")
+    fields.passed = passed_by(by_name.get(b"via", b""))
     kept = end_to_end(rows, options)
+    if counting and b"max-forwards" in by_name:
+        kept = [_one_hop_less(row) for row in kept]
     fields.forwarded = rendered([row for row in kept if row[0] in OUR_FIELDS and row[0] != b"x-forwarded-for"])
     fields.onward = rendered([row for row in kept if row[0] not in OUR_FIELDS and row[0] not in _NEEDED])
     return fields
@@ -176,6 +187,15 @@ def _read_fields(raw: bytes, *, old: bool) -> Fields:
 def _row(line: bytes) -> tuple[bytes, bytes]:
     name, _, value = line.partition(b":")
     return name.lower(), value.strip(b" \t")
+
+
+def _one_hop_less(row: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    name, value = row
+    if name != b"max-forwards":
+        return row
+    if _HOPS.fullmatch(value) is None:
+        raise refusal(400, "a Max-Forwards that is not one number")
+    return name, b"%d" % max(0, int(value) - 1)
 
 
 def _host(authority: bytes) -> bytes:

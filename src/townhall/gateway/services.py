@@ -11,8 +11,8 @@ from townhall.client.handle import ServiceHandle
 from townhall.client.picture import Change
 from townhall.client.records import Instance
 from townhall.gateway.breaker import Breaker
+from townhall.gateway.endpoint import Endpoint
 from townhall.gateway.options import GatewayOptions
-from townhall.gateway.outbound import Endpoint
 from townhall.gateway.routes import Route
 from townhall.model.errors import NoInstance, TownhallError
 

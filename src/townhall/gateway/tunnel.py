@@ -35,7 +35,7 @@ class TunnelClient(Protocol):
         """Something passed; the idle timeout begins anew."""
         ...
 
-    def end(self) -> None:
+    def over(self) -> None:
         """It is over."""
         ...
 
@@ -66,7 +66,13 @@ class Tunnel:
         self._up, self._down = FrameEnds(), FrameEnds()
         self._leaving = self._told_up = self._told_down = False
         self.idle_s = idle_s
-        connection.taker = self
+
+    def start(self) -> None:
+        """Pass on what came from the instance already, and all that comes."""
+        assert self._connection is not None
+        early = self._connection.pipe(self)
+        if early:
+            self.received(early)
 
     def from_client(self, data: bytes) -> None:
         """Bytes for the instance."""
@@ -86,8 +92,9 @@ class Tunnel:
             self._client.rest(connection.blocked)
         self._client.touched()
 
-    def received(self, connection: Outbound, data: bytes) -> None:
-        if self._told_down:
+    def received(self, data: bytes) -> None:
+        connection = self._connection
+        if self._told_down or connection is None:
             return
         self._trace.sent += len(data)
         closed = self._down.closed
@@ -108,17 +115,17 @@ class Tunnel:
         if self._connection is not None:
             self._connection.rest(False)
 
-    def lost(self, connection: Outbound) -> None:
+    def lost(self) -> None:
         self._connection = None
         self._over()
         if not self._told_down:
-            self._client.end()
+            self._client.over()
 
     def client_gone(self) -> None:
         """The client has left."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.finish()
+            connection.hang_up()
             self._over()
 
     def leave(self) -> None:
@@ -134,4 +141,4 @@ class Tunnel:
     def expired(self) -> None:
         """Nothing passed for too long."""
         self.client_gone()
-        self._client.end()
+        self._client.over()

@@ -397,6 +397,121 @@ def test_new_routes_apply_to_new_requests() -> None:
     run(main())
 
 
+def test_a_request_that_goes_round_is_stopped() -> None:
+    async def main() -> None:
+        async with Stand("", a=Instance()) as stand:
+            stand.gateway.route(exchange_config(f'[[route]]\nservice = "static://127.0.0.1:{stand.port}"\n'))
+            answer = await stand.ask(get(method="POST"))
+            assert answer.startswith(b"HTTP/1.1 508 Loop Detected\r\n")
+            assert b'"code":"loop"' in answer
+            assert stand.gateway.plane.counters.problems["loop"] == 1
+        async with Stand('via = "edge"\n' + ONE, a=Instance()) as stand:
+            assert (await stand.ask(get("/", "Via: 1.1 other, 1.1 edge2"))).endswith(b"hello")
+            assert b'"code":"loop"' in await stand.ask(get("/", "Via: 1.1 other, 1.1 edge"))
+
+    run(main())
+
+
+def test_the_last_hop_answers_itself() -> None:
+    async def main() -> None:
+        instance = Instance()
+        async with Stand(ONE, a=instance) as stand:
+            answer = await stand.raw(get("/", "Max-Forwards: 0", "Connection: close", method="OPTIONS"))
+            assert answer == b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"
+            assert (await stand.ask(get("/", "Max-Forwards: 1", method="OPTIONS"))).endswith(b"hello")
+        (head, _), *rest = instance.seen
+        assert b"max-forwards: 0\r\n" in head
+        assert not rest
+
+    run(main())
+
+
+def test_an_old_client_that_keeps_its_connection_sees_where_chunks_end() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_message(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+
+    async def main() -> None:
+        async with Stand(ONE, a=Instance(script=script)) as stand:
+            answer = await stand.raw(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert answer.endswith(b"connection: close\r\n\r\nabc")
+
+    run(main())
+
+
+def test_a_client_that_takes_nothing_is_not_the_instances_fault() -> None:
+    gone = asyncio.Event()
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        try:
+            while True:
+                writer.write(bytes(65_536))
+                await writer.drain()
+        finally:
+            gone.set()
+
+    async def main() -> None:
+        async with Stand(ONE + 'idle_timeout = "100ms"\n', a=Instance(script=pour)) as stand:
+            _, writer = await stand.connect()
+            writer.transport.pause_reading()
+            writer.write(get())
+            await gone.wait()
+            await until(lambda: not stand.gateway.services[0].requests)
+            counters = stand.gateway.plane.counters
+            assert counters.problems["slow_client"] == 1
+            assert not counters.failures
+            assert not stand.gateway.services[0].handle.chooser.ejections
+            writer.close()
+
+    run(main())
+
+
+def test_an_instance_that_takes_nothing_of_a_body_is_to_blame() -> None:
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()
+        await asyncio.sleep(30)
+
+    async def main() -> None:
+        async with Stand(ONE + 'idle_timeout = "100ms"\n', a=Instance(script=deaf)) as stand:
+            reader, writer = await stand.connect()
+            writer.write(get("/", f"Content-Length: {1 << 26}", method="POST"))
+            writer.write(bytes(1 << 26))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 504 ")
+            assert stand.gateway.plane.counters.failures[stand.gateway.services[0].name, "timeout"] == 1
+            writer.close()
+
+    run(main())
+
+
+def test_a_reload_keeps_what_clients_have_spent() -> None:
+    async def main() -> None:
+        async with Stand(ONE + 'name = "r"\nrate = "1/m"\n', a=Instance()) as stand:
+            text = ONE.replace("{a}", f"127.0.0.1:{stand.instances['a'].port}")
+            assert (await stand.ask(get())).endswith(b"hello")
+            stand.gateway.route(exchange_config(text + 'name = "r"\nrate = "2/m"\n'))
+            assert (await stand.ask(get())).startswith(b"HTTP/1.1 429 ")
+            # Without a rate it is forgotten.
+            stand.gateway.route(exchange_config(text + 'name = "r"\n'))
+            assert (await stand.ask(get())).endswith(b"hello")
+
+    run(main())
+
+
+def test_a_reload_keeps_services_without_a_route() -> None:
+    async def main() -> None:
+        async with Stand("auto = true\nservice_wait = 0.01\n") as stand:
+            assert b'"code":"no_instance"' in await stand.ask(get("/user/1"))
+            followed = stand.gateway.services
+            stand.gateway.route(())
+            assert b'"code":"no_instance"' in await stand.ask(get("/user/1"))
+            assert stand.gateway.services == followed
+
+    run(main())
+
+
 def exchange_config(text: str):
     from townhall.gateway.config import read_config
 

@@ -59,7 +59,6 @@ class Side:
 
     def __init__(self) -> None:
         self.blocked = False
-        self.taker = None
         self.out = b""
         self.ended = 0
         self.resting: list[bool] = []
@@ -75,10 +74,10 @@ class Side:
     def touched(self) -> None:
         pass
 
-    def end(self) -> None:
+    def over(self) -> None:
         self.ended += 1
 
-    finish = end
+    hang_up = over
 
 
 def tunnel() -> tuple[Tunnel, Side, Side, list[str]]:
@@ -90,23 +89,23 @@ def tunnel() -> tuple[Tunnel, Side, Side, list[str]]:
 def test_leaving_between_frames_tells_both_at_once() -> None:
     made, client, instance, over = tunnel()
     made.from_client(frame(b"a", masked=True))
-    made.received(instance, frame(b"b"))
+    made.received(frame(b"b"))
     made.leave()
     assert client.out == frame(b"b") + close_frame(1001, masked=False)
     assert instance.out == frame(b"a", masked=True) + close_frame(1001, masked=True)
-    made.received(instance, frame(b"late"))
+    made.received(frame(b"late"))
     made.from_client(close_frame(1001, masked=True))
     assert (client.ended, instance.ended, over) == (1, 1, ["over"])
     assert client.out.endswith(close_frame(1001, masked=False))
 
 
 def test_leaving_in_the_midst_of_a_frame_waits_for_its_end() -> None:
-    made, client, instance, _ = tunnel()
+    made, client, _, _ = tunnel()
     long = frame(b"x" * 300)
-    made.received(instance, long[:100])
+    made.received(long[:100])
     made.leave()
     assert client.out == long[:100]
-    made.received(instance, long[100:] + frame(b"next"))
+    made.received(long[100:] + frame(b"next"))
     assert client.out == long + close_frame(1001, masked=False)
 
 
@@ -114,12 +113,12 @@ def test_a_side_that_waits_holds_the_other_back() -> None:
     made, client, instance, over = tunnel()
     instance.blocked = client.blocked = True
     made.from_client(b"a")
-    made.received(instance, b"b")
+    made.received(b"b")
     assert client.resting == [True]
     assert instance.resting == [True]
     made.writable()
     made.client_writable()
     assert client.resting[-1] is False
     assert instance.resting[-1] is False
-    made.lost(instance)
+    made.lost()
     assert (client.ended, over) == (1, ["over"])

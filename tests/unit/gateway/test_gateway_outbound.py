@@ -8,19 +8,22 @@ from itertools import count
 import pytest
 from gateway_support import Instance, Stand, get, read_message, run, until
 
+from townhall.gateway.alarm import Alarm
+from townhall.gateway.contracts import Carrier
+from townhall.gateway.endpoint import Endpoint
 from townhall.gateway.options import GatewayOptions
-from townhall.gateway.outbound import Endpoint, Outbound
 from townhall.gateway.routes import Route
 from townhall.model import limits
 
 
 class Asker:
     def __init__(self) -> None:
-        self.got: list[Outbound] = []
+        self.got: list[Carrier] = []
         self.errors: list[OSError] = []
 
-    def connected(self, connection: Outbound) -> None:
-        self.got.append(connection)
+    def connected(self, carrier: Carrier) -> bool:
+        self.got.append(carrier)
+        return True
 
     def not_connected(self, error: OSError) -> None:
         self.errors.append(error)
@@ -96,6 +99,65 @@ def test_who_waits_gets_what_becomes_free() -> None:
         asker = Asker()
         endpoint.ask(asker, pending_max=1)
         await until(lambda: asker.errors)
+
+    run(main())
+
+
+def test_who_has_given_up_keeps_nobody_waiting() -> None:
+    class Gone(Asker):
+        def connected(self, carrier: Carrier) -> bool:
+            super().connected(carrier)
+            return False
+
+    async def main() -> None:
+        instance = await Instance().start()
+        endpoint = Endpoint("127.0.0.1", instance.port, GatewayOptions())
+        endpoint.connections_max = 1
+        first, last, many = Asker(), Asker(), [Gone() for _ in range(limits.PROXY_PENDING_MAX - 1)]
+        for one in (first, *many, last):
+            assert endpoint.ask(one, pending_max=limits.PROXY_PENDING_MAX)
+        await until(lambda: first.got)
+        # As many as may wait, each of which wants it no more: without going deeper each time.
+        endpoint.release(first.got[0])
+        assert last.got == first.got
+        assert all(one.got == first.got for one in many)
+        endpoint.ask(first, pending_max=1)
+        assert not endpoint.ask(last, pending_max=1)
+        endpoint.forgo(first)
+        assert endpoint.ask(last, pending_max=1)
+        endpoint.close()
+        await instance.stop()
+
+    run(main())
+
+
+def test_a_name_that_is_none_is_not_connected_to() -> None:
+    async def main() -> None:
+        endpoint, asker = Endpoint("a" * 300 + "..b", 80, GatewayOptions()), Asker()
+        endpoint.ask(asker, pending_max=1)
+        await until(lambda: asker.errors)
+        assert "is no host's name" in str(asker.errors[0])
+
+    run(main())
+
+
+def test_an_alarm_is_moved() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        rung: list[float] = []
+        alarm = Alarm(loop, lambda: rung.append(loop.time()))
+        due = loop.time() + 0.05
+        alarm.set(due - 0.04)
+        alarm.set(due)
+        await until(lambda: rung)
+        assert rung[0] >= due
+        alarm.set(loop.time() + 60)
+        alarm.set(loop.time())
+        await until(lambda: len(rung) == 2)
+        alarm.set(loop.time())
+        alarm.cancel()
+        await asyncio.sleep(0.01)
+        assert len(rung) == 2
 
     run(main())
 

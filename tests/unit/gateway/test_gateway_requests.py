@@ -136,3 +136,27 @@ def test_fields_are_remembered_and_the_line_is_not() -> None:
     for number in range(PROXY_MEMO_COUNT_MAX + 1):
         heads.read(b"GET / HTTP/1.1\r\nHost: %d\r\n\r\n" % number)
     assert heads.read(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").fields is not first.fields
+
+
+def test_hops_that_are_left_are_counted_for_options_alone() -> None:
+    head = read("OPTIONS /a HTTP/1.1", "Host: x", "Max-Forwards: 3")
+    assert head.fields.onward == b"max-forwards: 2\r\n"
+    assert not head.last_hop
+    assert read("OPTIONS /a HTTP/1.1", "Host: x", "Max-Forwards: 00").last_hop
+    assert not read("GET /a HTTP/1.1", "Host: x", "Max-Forwards: 0").last_hop
+    assert read("GET /a HTTP/1.1", "Host: x", "Max-Forwards: 3").fields.onward == b"max-forwards: 3\r\n"
+    assert refused("OPTIONS /a HTTP/1.1", "Host: x", "Max-Forwards: some") == 400
+    heads = RequestHeads(target_size_max=1_000)
+    rest = b" /a HTTP/1.1\r\nHost: x\r\nMax-Forwards: 3\r\n\r\n"
+    # What is remembered of the fields below one method's line does not mislead the other's.
+    found = [heads.read(method + rest).fields.onward for method in (b"OPTIONS", b"GET", b"OPTIONS")]
+    assert found == [b"max-forwards: 2\r\n", b"max-forwards: 3\r\n", b"max-forwards: 2\r\n"]
+
+
+def test_who_passed_it_on() -> None:
+    assert read("GET / HTTP/1.1", "Host: x", "Via: 1.1 a, HTTP/1.0 b (c)", "Via: 2 d").fields.passed == {
+        b"a",
+        b"b",
+        b"d",
+    }
+    assert read("GET / HTTP/1.1", "Host: x", "Via: nonsense").fields.passed == frozenset()

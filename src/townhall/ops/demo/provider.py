@@ -22,6 +22,8 @@ __all__ = ["SERVICE", "NameServer", "main"]
 
 SERVICE: Final = "greeter"
 _HEAD_SIZE_MAX: Final = 8_192
+_QUIET_S: Final = 0.2
+"""Without a request before the process ends: what was sent before everybody knew that it leaves may still be on its way."""
 
 
 class NameServer:
@@ -36,6 +38,9 @@ class NameServer:
         self._work_s = work_s
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
+        self._running = 0
+        self._last = 0.0
+        """When the last answer was sent."""
         self.provider: Provider | None = None
 
     async def start(self) -> int:
@@ -50,7 +55,11 @@ class NameServer:
             self._server.close()
 
     async def finish(self) -> None:
-        """Close what is still open."""
+        """Answer what still comes, then close what is open."""
+        clock = asyncio.get_running_loop().time
+        quiet_from = clock()
+        while self._running or clock() - max(self._last, quiet_from) < _QUIET_S:  # noqa: ASYNC110 - nothing tells of silence
+            await asyncio.sleep(0.01)
         for writer in list(self._connections):
             writer.close()
 
@@ -66,10 +75,15 @@ class NameServer:
 
     async def _answer_one(self, writer: asyncio.StreamWriter) -> None:
         assert self.provider is not None
-        with self.provider.track():
-            await asyncio.sleep(self._work_s)
-            writer.write(self._answer)
-            await writer.drain()
+        self._running += 1
+        try:
+            with self.provider.track():
+                await asyncio.sleep(self._work_s)
+                writer.write(self._answer)
+                await writer.drain()
+        finally:
+            self._running -= 1
+            self._last = asyncio.get_running_loop().time()
 
 
 def main(arguments: list[str]) -> int:
