@@ -30,7 +30,7 @@ def stop(number, frame):
     raise SystemExit(int(open(folder + "/code").read()) if os.path.exists(folder + "/code") else 0)
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, stop)
-for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
     signal.signal(number, lambda number, frame: note(f"signal {number}"))
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):

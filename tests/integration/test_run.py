@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -69,10 +70,47 @@ def test_the_programs_exit_code_is_ours(registry, tmp_path: Path, code: int, num
 def test_other_signals_are_passed_on_and_change_nothing(registry, tmp_path: Path) -> None:
     with run(tmp_path, "run-signals", registry.url) as web:
         web.until_verdict("up")
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
             web.signal(number)
             until(lambda: f"signal {number:d}" in web.log, what=f"signal {number}")  # noqa: B023 - called at once
         assert web.until_verdict("up")
+
+
+def test_ctrl_z_stops_the_program_too_and_fg_wakes_both(registry, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [
+        *PLAIN_COMMAND,
+        "run",
+        "--name",
+        "run-tty",
+        "--ttl",
+        "1s",
+        "--",
+        "sh",
+        "-c",
+        f"echo $$ > {tmp_path}/pid; sleep 99",
+    ]
+    process = subprocess.Popen(
+        command, env=environment({"TOWNHALL_SERVER": registry.url}), stdin=theirs, stderr=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: instances(registry.url, "run-tty"), what="the registration")
+        child = int((tmp_path / "pid").read_text())
+        process.send_signal(signal.SIGTSTP)
+        until(lambda: {state(child), state(process.pid)} == {"T"}, what="both to be stopped")
+        until(
+            lambda: not [i for i in instances(registry.url, "run-tty") if i["callable"]], what="the registry to notice"
+        )
+        process.send_signal(signal.SIGCONT)
+        until(lambda: state(child) != "T", what="the program to wake")
+        until(lambda: [i for i in instances(registry.url, "run-tty") if i["callable"]], what="it to be back")
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_who_does_not_heed_the_signal_is_killed(registry, tmp_path: Path) -> None:
@@ -282,6 +320,10 @@ def alive(pid: int) -> bool:
         return False
     # A zombie that its parent has not reaped yet is dead all the same.
     return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_run_is_what_its_name_says(registry, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ __all__ = ["become_init", "take_orphans"]
 _FORWARDED: Final = frozenset(
     {
         signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH,
-        signal.SIGCONT,
+        signal.SIGCONT, signal.SIGTTIN, signal.SIGTTOU,
     }
 )  # fmt: skip
 _PR_SET_CHILD_SUBREAPER: Final = 36

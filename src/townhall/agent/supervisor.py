@@ -3,12 +3,13 @@
 The order of a life: start the program; look at it until it is well for the first time; register it; look on, and take
 it out of use while it is not well. The order of an end that was asked for: tell the callers (drain, or deregister),
 then signal the program, then kill it at the deadline, then deregister. A program that ends by itself is deregistered,
-or with restarts shown as down until it is back.
+or with restarts shown as down until it is back. What it leaves behind in its process group is ended as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,12 +27,19 @@ from townhall.model.check import CheckStatus
 from townhall.model.errors import TownhallError
 from townhall.probe.ranges import Ranges
 
-__all__ = ["PASSED_ON", "STOP_SIGNALS", "Plan", "Supervisor"]
+__all__ = ["PASSED_ON", "STOP_SIGNALS", "SUSPEND_SIGNAL", "WITHOUT_TERMINAL", "Plan", "Supervisor"]
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 """Callers are told first; then the program gets the same signal."""
 PASSED_ON: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT)
 """Handed to the program at once: they reload, dump, reopen; if it ends by one, that is an end of its own."""
+WITHOUT_TERMINAL: Final = (signal.SIGTTIN, signal.SIGTTOU)
+"""Handed on as well where no terminal sends them: gunicorn and HAProxy take them as orders of their own."""
+SUSPEND_SIGNAL: Final = signal.SIGTSTP
+"""Ctrl-Z: the program is stopped, and we are. The registry notices that nothing comes from us any more."""
+_BACKGROUND: Final = (
+    " before it was well; a program that goes to the background cannot be looked after, have it stay in the foreground"
+)
 _SLOW_START_S: Final = 15.0
 """A program that is not well for so long after its start is told of."""
 
@@ -64,10 +72,17 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._stop_signal = signal.SIGTERM
         self._hurry = asyncio.Event()
+        self._registered = False
+        """Whether this run of the program has been well."""
 
     def receive(self, number: int) -> None:
         """A signal has come for us."""
-        if number not in STOP_SIGNALS:
+        if number == SUSPEND_SIGNAL:
+            self._suspend()
+        elif number == signal.SIGCONT:
+            if self._child is not None:
+                self._child.signal_group(number)
+        elif number not in STOP_SIGNALS:
             if self._child is not None:
                 self._child.signal(number)
         elif not self._stop.is_set():
@@ -88,9 +103,9 @@ class Supervisor:
                 code = await self._once()
                 lasted_ms = (asyncio.get_running_loop().time() - began) * 1000
                 pause_ms = None if self._stop.is_set() else self._restarts.after(code, lasted_ms=lasted_ms)
+                self._tell_end(code, pause_ms)
                 if pause_ms is None:
                     return code
-                self._tell_restart(code, pause_ms)
                 try:
                     async with asyncio.timeout(pause_ms / 1000):
                         await self._stop.wait()
@@ -103,23 +118,27 @@ class Supervisor:
     # --- one run -----------------------------------------------------------------------------------------------------
 
     async def _once(self) -> int:
-        plan = self._plan
+        plan, self._child = self._plan, None
         try:
             child = self._child = await Child.start(plan.command, plan.environ)
         except OSError as error:
             self._tell("failed", f"{plan.command[0]}: {error.strerror or error}", warning=True)
             return NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
         self._tell("started", f"process {child.pid}: {' '.join(plan.command)}")
+        self._registered = False
         looking = asyncio.get_running_loop().create_task(self._look_after(), name="townhall-lookout")
+        left_s = plan.stop_s
         try:
             await _first(child.ended, self._stop.wait())
             if not child.ended.done():
-                await self._end(child)
-            return await child.ended
+                left_s = await self._end(child)
+            code = await child.ended
         finally:
             if child.running:
-                child.kill_group()
+                child.signal_group(signal.SIGKILL)
             await _finish(looking)
+        await self._clear(child, code, budget_s=left_s)
+        return code
 
     async def _look_after(self) -> None:
         """Register the program when it is well for the first time, and tell of every change from then on."""
@@ -128,29 +147,27 @@ class Supervisor:
         if not definition.checks:
             # Nothing else tells whether it has started; one that fails at once should not be seen by anybody.
             await asyncio.sleep(limits.AGENT_ALIVE_MS / 1000)
-        registered = False
 
         def heard(health: Health) -> None:
-            nonlocal registered
-            if registered:
+            if self._registered:
                 keeper.say(self._label, health)
             elif health.status is not CheckStatus.CRITICAL:
-                registered = True
+                self._registered = True
                 keeper.want(self._label, definition.service, health)
 
         lookout = Lookout(definition.checks, address=address, ranges=self._plan.ranges, tell=heard)
         async with asyncio.TaskGroup() as group:
             group.create_task(lookout.run(eager=True))
             await asyncio.sleep(_SLOW_START_S)
-            if not registered:
+            if not self._registered:
                 self._tell(
                     "waiting", f"runs but is not well yet, so it is not registered: {lookout.latest}", warning=True
                 )
 
     # --- its end -----------------------------------------------------------------------------------------------------
 
-    async def _end(self, child: Child) -> None:
-        """Callers first, then the program."""
+    async def _end(self, child: Child) -> float:
+        """Callers first, then the program. What is left of the time that it has for its end."""
         if self._plan.drain_s:
             self._tell("draining", f"draining, for at most {self._plan.drain_s:g} s")
             await _first(child.ended, self._hurry.wait(), self._drain())
@@ -160,15 +177,33 @@ class Supervisor:
                 await _first(
                     child.ended, self._hurry.wait(), self._keeper.settle(budget_s=limits.AGENT_LEAVE_MS / 1000)
                 )
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._plan.stop_s
         child.signal(self._stop_signal)
         # Signals that come from now on are for the program.
         self._hurry.set()
         try:
-            async with asyncio.timeout(self._plan.stop_s):
+            async with asyncio.timeout_at(until):
                 await asyncio.shield(child.ended)
         except TimeoutError:
             self._tell("killed", f"did not end within {self._plan.stop_s:g} s and is killed", warning=True)
-            child.kill_group()
+            child.signal_group(signal.SIGKILL)
+        return max(0.0, until - clock())
+
+    async def _clear(self, child: Child, code: int, *, budget_s: float) -> None:
+        """What it has started goes with it: a shell that was told to end tells nobody."""
+        if not child.leftover:
+            return
+        self._keeper.say(self._label, Health(CheckStatus.CRITICAL, f"ended with exit code {code}"))
+        if not await child.clear(budget_s=budget_s) and budget_s:
+            text = f"what it had started did not end within {self._plan.stop_s:g} s and is killed"
+            self._tell("killed", text, warning=True)
+
+    def _suspend(self) -> None:
+        """Until somebody sends SIGCONT, which is passed on."""
+        if self._child is not None:
+            self._child.signal_group(SUSPEND_SIGNAL)
+        os.kill(os.getpid(), signal.SIGSTOP)
 
     async def _drain(self) -> None:
         try:
@@ -178,10 +213,18 @@ class Supervisor:
         else:
             self._tell("drained", "every caller knows" if told else "some callers may not know yet", warning=not told)
 
-    def _tell_restart(self, code: int, pause_ms: int) -> None:
-        text = f"ended with exit code {code}; started again in {pause_ms / 1000:g} s"
-        self._keeper.say(self._label, Health(CheckStatus.CRITICAL, text))
-        self._tell("ended", f"{text} (restart {self._restarts.in_a_row})", warning=True)
+    def _tell_end(self, code: int, pause_ms: int | None) -> None:
+        if self._stop.is_set() or (self._child is None and pause_ms is None):
+            return  # Asked for, or told already.
+        text = f"ended with exit code {code}"
+        if pause_ms is not None:
+            again = f"{text}; started again in {pause_ms / 1000:g} s"
+            self._keeper.say(self._label, Health(CheckStatus.CRITICAL, again))
+            self._tell("ended", f"{again} (restart {self._restarts.in_a_row})", warning=True)
+        elif code == 0 and self._plan.definition.checks and not self._registered:
+            self._tell("ended", text + _BACKGROUND, warning=True)
+        else:
+            self._tell("ended", text, warning=code != 0)
 
     def _tell(self, event: str, text: str, *, warning: bool = False) -> None:
         self._tell_all(Notice(event, text, self._label, warning))

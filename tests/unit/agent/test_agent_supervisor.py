@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from agent_registry import AWAY, Bench
 
 from townhall.agent.definitions import Definition
 from townhall.agent.restarts import RestartPolicy, When
-from townhall.agent.supervisor import PASSED_ON, STOP_SIGNALS, Plan, Supervisor
+from townhall.agent.supervisor import PASSED_ON, STOP_SIGNALS, SUSPEND_SIGNAL, WITHOUT_TERMINAL, Plan, Supervisor
 from townhall.client.definitions import Service
 from townhall.client.records import Drain
 from townhall.model import limits
@@ -139,6 +141,40 @@ def test_a_stop_ends_the_pause_before_a_restart(play) -> None:
     assert play(stage, script) == 6
 
 
+def test_what_the_program_has_started_may_end_in_peace(play, tmp_path: Path) -> None:
+    left = f"trap 'echo bye > {tmp_path}/bye; exit' TERM; touch {tmp_path}/set; while :; do sleep 0.01; done"
+    stage = Stage(f"sh -c {shlex.quote(left)} & wait")
+
+    async def script(stage: Stage) -> None:
+        await stage.bench.until(lambda: stage.here and (tmp_path / "set").exists())
+        stage.supervisor.receive(signal.SIGTERM)
+
+    assert play(stage, script) == 128 + signal.SIGTERM
+    assert (tmp_path / "bye").exists()
+    assert "killed" not in stage.bench.events
+
+
+async def nothing(stage: Stage) -> None:
+    """A program that needs no help to end."""
+
+
+@pytest.mark.parametrize(
+    ("program", "well", "told"),
+    [
+        ("exit 3", False, "ended with exit code 3"),
+        ("exit 0", False, "stay in the foreground"),
+        ("sleep 0.2", True, "code 0"),
+    ],
+)
+def test_an_end_that_nobody_asked_for_is_told(play, program: str, well: bool, told: str) -> None:
+    stage = Stage(program)
+    stage.status = CheckStatus.PASSING if well else CheckStatus.CRITICAL
+    play(stage, nothing)
+    (notice,) = [notice for notice in stage.bench.notices if notice.event == "ended"]
+    assert told in notice.text
+    assert notice.warning is not well
+
+
 def test_signals_that_stop_are_not_passed_on_at_once() -> None:
-    assert not set(STOP_SIGNALS) & set(PASSED_ON)
+    assert not set(STOP_SIGNALS) & {*PASSED_ON, *WITHOUT_TERMINAL, SUSPEND_SIGNAL}
     assert limits.AGENT_CHILD_STOP_MS == 30_000

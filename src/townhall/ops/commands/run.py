@@ -247,10 +247,12 @@ async def _supervise(target: Target, arguments: argparse.Namespace, plan: Plan, 
 
 
 def _take_signals(supervisor: Supervisor) -> None:
-    from townhall.agent.supervisor import PASSED_ON, STOP_SIGNALS  # noqa: PLC0415
+    from townhall.agent.supervisor import PASSED_ON, STOP_SIGNALS, SUSPEND_SIGNAL, WITHOUT_TERMINAL  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
-    for number in (*STOP_SIGNALS, *PASSED_ON):
+    # A terminal stops with these who writes to it from the background. Who catches them there tries for ever.
+    more = (SUSPEND_SIGNAL,) if any(os.isatty(stream) for stream in (0, 1, 2)) else WITHOUT_TERMINAL
+    for number in (*STOP_SIGNALS, *PASSED_ON, *more):
         loop.add_signal_handler(number, supervisor.receive, number)
 
 
