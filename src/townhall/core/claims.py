@@ -90,6 +90,11 @@ class Claims:
         """
         if self._closed:
             return False
+        if len(footprint) == 1:
+            (claim,) = footprint
+            if type(claim) is KeyRange and not claim.end:
+                # Nearly always: one key is written.
+                return self._admit_key(claim)
         if footprint == EVERYTHING:
             if self._count:
                 return False
@@ -102,6 +107,14 @@ class Claims:
                     return False
         for claim in footprint:
             self._add(claim)
+        self._count += 1
+        return True
+
+    def _admit_key(self, claim: KeyRange) -> bool:
+        space = self._space(claim.space)
+        if space.meets(claim, shared=False):
+            return False
+        space.taken_keys.add(claim.start)
         self._count += 1
         return True
 
@@ -126,9 +139,12 @@ class Claims:
         shared = type(claim) is Shared
         wanted = claim.claim if type(claim) is Shared else claim
         if type(wanted) is KeyRange:
-            space = self._spaces.get(wanted.space)
-            if space is None:
-                space = self._spaces[wanted.space] = _SpaceClaims()
-            space.add(wanted, shared=shared)
+            self._space(wanted.space).add(wanted, shared=shared)
         else:
             (self._used if shared else self._taken).add(wanted)
+
+    def _space(self, name: str) -> _SpaceClaims:
+        space = self._spaces.get(name)
+        if space is None:
+            space = self._spaces[name] = _SpaceClaims()
+        return space
