@@ -361,12 +361,16 @@ class Reader:
 
     def lease(self, id: int) -> Lease:  # noqa: A002
         """One lease; whoever has a token and knows its id may look. Raises LeaseNotFound. Do not keep it."""
-        if not self._free and not self.actor.token_id:
-            refuse(self.actor, Resource.SESSION, Level.READ, str(id))
-        lease = self.state.leases.get(id)
+        lease = self.find_lease(id)
         if lease is None:
             raise LeaseNotFound(f"lease {id} has ended or never was", advice="register again", lease=id)
         return lease
+
+    def find_lease(self, id: int) -> Lease | None:  # noqa: A002
+        """The same; None when it has ended or never was."""
+        if not self._free and not self.actor.token_id:
+            refuse(self.actor, Resource.SESSION, Level.READ, str(id))
+        return self.state.leases.get(id)
 
     def leases(self) -> Iterator[Lease]:
         """All leases, for who may read everything of the operator's. Do not keep them."""
@@ -408,7 +412,8 @@ class Reader:
 
     def space_revision(self, space: str) -> int:
         """The space's current revision; 1 for one that was never written."""
-        return query_keys.space_revision(self.state, space)
+        found = self.state.spaces.get(space)
+        return 1 if found is None else found.revision
 
     def space_compacted(self, space: str) -> int:
         """The oldest revision that can still be read; 0 when nothing was forgotten."""

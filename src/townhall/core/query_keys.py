@@ -26,17 +26,11 @@ __all__ = [
     "lock_delay_until",
     "range_keys",
     "space_compacted",
-    "space_revision",
     "space_size",
 ]
 
 _EMPTY = Keyspace("")
 """What a space looks like before its first write."""
-
-
-def space_revision(state: State, space: str) -> int:
-    """The revision of the space's last write; 1 before the first."""
-    return state.spaces.get(space, _EMPTY).revision
 
 
 def space_compacted(state: State, space: str) -> int:

@@ -30,20 +30,20 @@ class Place:
 class Answers:
     """The answers that are not sent yet; its length is how many."""
 
-    __slots__ = ("_asked", "_driver", "_places")
+    __slots__ = ("_asked", "_driver", "places")
 
     def __init__(self, driver: Driver | CallDriver, asked: Any) -> None:
         """``asked``: the request or the call that all of them belong to."""
         self._driver = driver
         self._asked = asked
-        self._places: list[Place] = []
+        self.places: list[Place] = []
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.places)
 
     def add(self, data: bytes) -> None:
         """One that is known already."""
-        self._places.append(Place(data))
+        self.places.append(Place(data))
 
     def submit(
         self, submit: Submit, *, waited_for: Callable[[], bool], settled: Callable[[Place, Reply], None]
@@ -52,7 +52,7 @@ class Answers:
         nobody waits for it any more. Without commands at once.
         """
         place = Place(None)
-        self._places.append(place)
+        self.places.append(place)
         driver, asked = self._driver, self._asked
 
         def through(results: Sequence[Outcome | TownhallError]) -> None:
@@ -71,11 +71,11 @@ class Answers:
     def ready(self) -> list[bytes]:
         """Take those that may be sent: up to the first that is not known yet."""
         found: list[bytes] = []
-        for place in self._places:
+        for place in self.places:
             if place.data is None:
                 break
             found.append(place.data)
-        del self._places[: len(found)]
+        del self.places[: len(found)]
         return found
 
 

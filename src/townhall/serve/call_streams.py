@@ -271,7 +271,7 @@ class DuplexCall(StreamCall):
     # --- input
 
     def received(self, data: bytes, ended: bool) -> None:
-        if not ended and self._deframer.is_one(data) and not self._answers and self._open:
+        if not (ended or self._answers.places) and self._open and self._deframer.is_one(data):
             # The shortest path: one message, and nothing waits before it.
             self._message(data[PREFIX_SIZE:])
             return
@@ -298,12 +298,14 @@ class DuplexCall(StreamCall):
         self.peer.held -= before - deframer.size
 
     def _message(self, message: bytes) -> None:
+        peer = self.peer
         try:
-            steps = self._duplex.receive(self.driver.reader(self.plan, self.peer), message)
-            if len(steps) == 1 and type(steps[0]) is bytes and not self._answers:
+            steps = self._duplex.receive(self.driver.reader(self.plan, peer), message)
+            if len(steps) == 1 and type(steps[0]) is bytes and not self._answers.places:
                 # Answered at once, and in its turn.
-                self.peer.outbox.send(self.exchange, steps[0])
-                self.peer.say()
+                peer.outbox.send(self.exchange, steps[0])
+                if not peer.reading:
+                    peer.say()
                 if self._stream.heartbeat_ms:
                     self._rearm()
                 return

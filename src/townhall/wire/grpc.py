@@ -78,9 +78,10 @@ class Deframer:
         """Whether this is one whole message, neither compressed nor too large, and nothing is held before it: what
         ``feed`` and ``next`` would make of it lies behind its prefix.
         """
+        size = len(data) - PREFIX_SIZE
         return (
-            data[:1] == b"\0"
-            and len(data) - PREFIX_SIZE == int.from_bytes(data[1:PREFIX_SIZE], "big") <= self._size_max
+            0 <= size <= self._size_max
+            and data.startswith(prefix_of(False, size))
             and not (self._waiting or self._held)
         )
 

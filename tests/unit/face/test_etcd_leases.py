@@ -13,6 +13,7 @@ from townhall.core.commands_guard import SetAlarm
 from townhall.core.state import Lease
 from townhall.face.etcd import leases as etcd_leases
 from townhall.face.etcd.member import SPACE
+from townhall.face.grpc import framed
 from townhall.model.guard import Alarm
 from townhall.model.lease import EndReason, LeaseKind
 from townhall.wire.etcd import kv
@@ -141,7 +142,7 @@ def test_renewals_that_are_remembered_are_answered_like_those_read_anew(asked: l
         expected = LeaseKeepAliveResponse(header=header, id=id_, ttl=lease.ttl_ms // 1_000 if lease else 0)
         # Alone, and with unknown fields behind it: a short one, and one too long to be remembered.
         for data in (plain, plain + b"\x10\x01", plain + b"\x7a\x20" + b"x" * 32):
-            assert service.renewed(world, world.reader(), data) == encode(expected)
+            assert service.renewed(world, world.reader(), data) == (framed(encode(expected)),)
 
 
 def test_only_so_many_renewals_are_remembered(world: EtcdWorld, monkeypatch: pytest.MonkeyPatch) -> None:

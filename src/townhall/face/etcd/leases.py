@@ -7,6 +7,7 @@ hang on, and those of sessions, are nobody's business here: to etcd's clients th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from townhall.core import Command, Outcome
@@ -20,7 +21,7 @@ from townhall.face.etcd.errors import LEASE_NOT_FOUND, NO_SPACE, TTL_TOO_LARGE, 
 from townhall.face.etcd.member import SPACE, Identity
 from townhall.face.grpc import Call, Kind, Method, framed
 from townhall.model import limits
-from townhall.model.errors import LeaseNotFound, TownhallError
+from townhall.model.errors import TownhallError
 from townhall.model.guard import Alarm
 from townhall.model.lease import LeaseKind
 from townhall.wire.etcd import lease as wire
@@ -41,15 +42,17 @@ RENEWAL_SIZE_MAX: Final = 16
 
 
 class _Renewal:
-    """A LeaseKeepAliveRequest that came before, and what its answer says behind the header."""
+    """A LeaseKeepAliveRequest that came before, and its last answer."""
 
-    __slots__ = ("id", "said", "ttl_ms")
+    __slots__ = ("answer", "header", "id", "ttl_ms")
 
     def __init__(self, id_: int) -> None:
         self.id = id_
         self.ttl_ms = 0
         """Of the lease when it was answered last; 0 for none."""
-        self.said = _said(id_, 0)
+        self.header = b""
+        """Of the last answer; it tells the revision of then."""
+        self.answer: Sequence[Step] = ()
 
 
 class LeaseService:
@@ -102,14 +105,9 @@ class LeaseService:
 
     def keep_alive(self, call: Call, reader: Reader) -> Verb:
         """A stream of renewals, for any number of leases."""
-        live = call.live
+        return Duplex(Stream((), _nothing), partial(self.renewed, call.live), _leave)
 
-        def receive(reader: Reader, data: bytes) -> Sequence[Step]:
-            return (framed(self.renewed(live, reader, data)),)
-
-        return Duplex(Stream((), _nothing), receive, _leave)
-
-    def renewed(self, live: Live, reader: Reader, data: bytes) -> bytes:
+    def renewed(self, live: Live, reader: Reader, data: bytes) -> Sequence[Step]:
         """The LeaseKeepAliveResponse to one request: TTL 0 for a lease that is not there, or is just ending."""
         renewal = self._renewals.get(data) or self._read(data)
         lease = _known(reader, renewal.id)
@@ -119,9 +117,12 @@ class LeaseService:
             reader.require_renewal(leases)
             if not live.renew(leases):
                 ttl_ms = lease.ttl_ms
-        if ttl_ms != renewal.ttl_ms:
-            renewal.ttl_ms, renewal.said = ttl_ms, _said(renewal.id, ttl_ms)
-        return self._identity.header.at(reader.space_revision(SPACE)) + renewal.said
+        header = self._identity.header.at(reader.space_revision(SPACE))
+        # The same header is the same object (``Header``): nothing was written since, and the last answer holds again.
+        if header is not renewal.header or ttl_ms != renewal.ttl_ms:
+            renewal.header, renewal.ttl_ms = header, ttl_ms
+            renewal.answer = (framed(header + _said(renewal.id, ttl_ms)),)
+        return renewal.answer
 
     def _read(self, data: bytes) -> _Renewal:
         renewal = _Renewal(decode(wire.LeaseKeepAliveRequest, data).id)
@@ -156,11 +157,8 @@ def _said(id_: int, ttl_ms: int) -> bytes:
 
 
 def _known(reader: Reader, id_: int) -> Lease | None:
-    try:
-        lease = reader.lease(id_)
-    except LeaseNotFound:
-        return None
-    return lease if lease.kind is LeaseKind.KEYS and not lease.sessions else None
+    lease = reader.find_lease(id_)
+    return lease if lease is not None and lease.kind is LeaseKind.KEYS and not lease.sessions else None
 
 
 def _left_ms(live: Live, lease: Lease) -> int:
