@@ -69,7 +69,7 @@ def test_a_put_is_read_as_by_the_plain_decoder(put: PutRequest, spoil: bool, at:
     data = encode(put)
     if spoil:
         data = spoilt(data, at, byte, cut)
-    found = quick_put(data)
+    found = quick_put(data, 0, len(data))
     if found is not None:
         assert found == put_of(decode(PutRequest, data))
 
@@ -90,8 +90,8 @@ def test_a_transaction_is_read_as_by_the_plain_decoder(
 @given(st.binary(max_size=40))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_noise_is_left_to_the_plain_decoder_or_read_like_it(data: bytes) -> None:
-    if quick_put(data) is not None:
-        assert quick_put(data) == put_of(decode(PutRequest, data))
+    if quick_put(data, 0, len(data)) is not None:
+        assert quick_put(data, 0, len(data)) == put_of(decode(PutRequest, data))
     if quick_transaction(data) is not None:
         assert quick_transaction(data) == transaction_of(decode(TxnRequest, data))
 
@@ -104,7 +104,8 @@ PLAIN = TxnRequest(
 
 
 def test_the_usual_forms_are_read_quickly() -> None:
-    assert quick_put(encode(PutRequest(b"k", b"v" * 300))) is not None
+    long = encode(PutRequest(b"k", b"v" * 300))
+    assert quick_put(long, 0, len(long)) is not None
     assert quick_transaction(encode(PLAIN)) == transaction_of(PLAIN)
     assert quick_transaction(encode(TxnRequest(compare=(Compare(0, 4, b"k", lease=-5),)))) is not None
 
@@ -120,7 +121,7 @@ def test_the_usual_forms_are_read_quickly() -> None:
     ],
 )
 def test_other_puts_are_not(data: bytes) -> None:
-    assert quick_put(data) is None
+    assert quick_put(data, 0, len(data)) is None
 
 
 @pytest.mark.parametrize(

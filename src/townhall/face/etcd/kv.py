@@ -125,7 +125,7 @@ class KvService:
 
     def put(self, call: Call, reader: Reader) -> Verb:
         """Write one key."""
-        put = quick_put(call.message)
+        put = quick_put(call.message, 0, len(call.message))
         if put is not None:
             return self._submit(put, self._put_done)
         request = decode(kv.PutRequest, call.message)

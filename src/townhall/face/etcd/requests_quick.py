@@ -32,9 +32,25 @@ _NUMBERS: Final[Mapping[int, CompareTarget]] = {
 _SIGN: Final = 1 << 63
 
 
-def quick_put(data: bytes) -> Put | None:
-    """The put of a PutRequest with a key and a value alone."""
-    return _put(data, 0, len(data))
+def quick_put(data: bytes, at: int, end: int) -> Put | None:
+    """The put of a PutRequest with a key and a value alone, which lies there in the bytes."""
+    if end - at < 5 or data[at] != _KEY:
+        return None
+    size = data[at + 1]
+    start = at + 2
+    at = start + size
+    if not 0 < size < 0x80 or end - at < 2 or data[at] != _VALUE:
+        return None
+    key = data[start:at]
+    size = data[at + 1]
+    start = at + 2
+    if size >= 0x80:
+        more = data[start] if start < end else 0x80
+        if more >= 0x80:
+            return None
+        size = size & 0x7F | more << 7
+        start += 1
+    return Put(key, data[start:end]) if start + size == end else None
 
 
 def quick_transaction(data: bytes) -> Transaction | None:
@@ -83,26 +99,6 @@ def _span(data: bytes, at: int) -> tuple[int, int]:
     return at + 2, at + 2 + (size & 0x7F | more << 7)
 
 
-def _put(data: bytes, at: int, end: int) -> Put | None:
-    if end - at < 5 or data[at] != _KEY:
-        return None
-    size = data[at + 1]
-    start = at + 2
-    at = start + size
-    if not 0 < size < 0x80 or end - at < 2 or data[at] != _VALUE:
-        return None
-    key = data[start:at]
-    size = data[at + 1]
-    start = at + 2
-    if size >= 0x80:
-        more = data[start] if start < end else 0x80
-        if more >= 0x80:
-            return None
-        size = size & 0x7F | more << 7
-        start += 1
-    return Put(key, data[start:end]) if start + size == end else None
-
-
 def _only_key(data: bytes, at: int, end: int) -> bytes:
     """The key of a message that has nothing else; empty for any other."""
     if end - at > 2 and data[at] == _KEY and data[at + 1] < 0x80 and at + 2 + data[at + 1] == end:
@@ -122,7 +118,7 @@ def _delete(data: bytes, at: int, end: int) -> Delete | None:
 
 _READS: Final[Mapping[int, Callable[[bytes, int, int], Operation | None]]] = {
     _RANGE: _get,
-    _PUT: _put,
+    _PUT: quick_put,
     _DELETE: _delete,
 }
 
