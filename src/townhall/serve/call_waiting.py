@@ -32,14 +32,12 @@ class SubmitCall(CallRun):
 
     patient = True
 
-    def __init__(self, driver: CallDriver, peer: Http2Peer, exchange: Exchange, plan: CallPlan, call: Call) -> None:
-        super().__init__(driver, peer, exchange, plan, call)
-        self._submit: Submit | None = None
-        self._lost = False
+    _submit: Submit | None
 
     def start(self, submit: Submit) -> None:
         """Submit; without commands, render at once."""
         self._submit = submit
+        self._lost = False
         self.take()
         commands = submit.commands
         if len(commands) == 1:

@@ -82,6 +82,7 @@ class CallDriver:
         self.plans = CallPlans(face, options.http2)
         self.memory = Memory(options.http2, varying=b"grpc-timeout")
         self.stopping = False
+        self._unflushed: list[Http2Peer] = []
         self._certified_space: str = getattr(face, "certified_space", "")
         """See ``face.grpc.Certified``."""
         self.ping_due = 0
@@ -120,16 +121,17 @@ class CallDriver:
         call = None
         verb: Verb
         try:
-            hub = self.hub
-            actor = self._who(plan, peer) if peer.certificate else hub.authenticate(plan.secret, peer.name)
-            call = Call(plan.path, plan.metadata, message, peer.name, actor, hub.live, peer.certificate)
-            verb = plan.handler(call, hub.reader(actor))
+            reader = self.reader(plan, peer)
+            call = Call(plan.path, plan.metadata, message, peer.name, reader.actor, self.hub.live, peer.certificate)
+            verb = plan.handler(call, reader)
         except Exception as error:
             if call is None:
                 call = Call(plan.path, plan.metadata, message, peer.name, Actor(), self.hub.live, peer.certificate)
             verb = self.refusal(error, call)
         if type(verb) is Reply:
             self.respond(peer, exchange, plan, verb)
+        elif type(verb) is Submit and plan.usual:
+            SubmitCall(self, peer, exchange, plan, call).start(verb)
         else:
             self.carry_out(peer, exchange, plan, call, verb)
 
@@ -137,8 +139,6 @@ class CallDriver:
         """Do what a handler or a render returned."""
         if isinstance(verb, Reply):
             self.respond(peer, exchange, plan, verb)
-        elif type(verb) is Submit and plan.usual:
-            SubmitCall(self, peer, exchange, plan, call).start(verb)
         elif plan.kind == Kind.DUPLEX and not isinstance(verb, Stream | Duplex):
             error = TypeError(f"{plan.path} takes many messages, and its handler returned {type(verb).__name__}")
             self.refuse(peer, exchange, self.refusal(error, call))
@@ -175,6 +175,23 @@ class CallDriver:
             return
         self.counters.succeeded += 1
         peer.say()
+
+    def flush_soon(self, peer: Http2Peer) -> None:
+        """``peer.flush()`` in the next turn: one call of the loop for all that the answers of a group are for."""
+        if not self._unflushed:
+            self.loop.call_soon(self._flush)
+        self._unflushed.append(peer)
+
+    def _flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, []
+        for peer in unflushed:
+            try:
+                peer.flush()
+            except Exception:
+                # One connection's trouble is not the others'.
+                self.counters.errors += 1
+                _log.exception("writing to %s failed", peer.name)
+                peer.abort()
 
     def refuse(self, peer: Http2Peer, exchange: Exchange, reply: Reply) -> None:
         """End a call with an error; its head may be sent already."""
@@ -222,16 +239,21 @@ class CallDriver:
     # --- the hub
 
     def reader(self, plan: CallPlan, peer: Http2Peer) -> Reader:
-        """The present state for a plan's credentials. Raises Unauthenticated when they are not valid any more."""
-        hub = self.hub
-        if peer.certificate:
-            return hub.reader(self._who(plan, peer))
-        return hub.reader(hub.authenticate(plan.secret, peer.name))
+        """The present state for a plan's credentials. Raises Unauthenticated when they are not valid any more.
 
-    def _who(self, plan: CallPlan, peer: Http2Peer) -> Actor:
+        While one turn reads what has come from a peer no commit evolves, so who asks is found out once for all of it.
+        """
+        if peer.reader is not None and peer.secret == plan.secret:
+            return peer.reader
+        hub = self.hub
         if peer.certificate and self._certified_space:
-            return self.hub.authenticate(plan.secret, peer.name, (self._certified_space, peer.certificate))
-        return self.hub.authenticate(plan.secret, peer.name)
+            actor = hub.authenticate(plan.secret, peer.name, (self._certified_space, peer.certificate))
+        else:
+            actor = hub.authenticate(plan.secret, peer.name)
+        reader = hub.reader(actor)
+        if peer.reading:
+            peer.secret, peer.reader = plan.secret, reader
+        return reader
 
     def submit(self, command: Command, actor: Actor, done: Done) -> None:
         """Hand a command to the hub; ``done`` is called later, whatever happens."""

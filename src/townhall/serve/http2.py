@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, cast
 
+from townhall.core.queries import Reader
 from townhall.face.grpc import Code, Kind
 from townhall.model.limits import (
     HTTP2_HELD_SIZE_MAX,
@@ -52,8 +53,8 @@ class Http2Peer(Timed, asyncio.Protocol):
     """One peer: the sink of its ``wire.http2`` connection and the protocol of its transport."""
 
     __slots__ = (
-        "_closing", "_going", "_leaving", "_pinged", "_resting", "_running", "_said", "_sent", "_stall", "_transport", "_wire",
-        "address", "behind", "blocked", "certificate", "driver", "held", "name", "outbox",
+        "_closing", "_going", "_leaving", "_pinged", "_resting", "_said", "_sent", "_stall", "_transport", "_wire",
+        "address", "behind", "blocked", "certificate", "driver", "held", "name", "outbox", "reader", "reading", "secret",
     )  # fmt: skip
 
     def __init__(self, driver: CallDriver) -> None:
@@ -62,8 +63,11 @@ class Http2Peer(Timed, asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._wire = Connection(driver.options.http2, driver.memory, self, driver.options.write_buffer_size_max)
         self.outbox = self._wire.outbox
-        self._running = False
+        self.reading = False
         """Input is being taken; what is said meanwhile goes out together."""
+        self.secret = ""
+        self.reader: Reader | None = None
+        """Both for the driver: who asks, and what they may read, as long as it knows that."""
         self._said = False
         """What was said goes out at the end of this turn."""
         self._going = False
@@ -103,7 +107,7 @@ class Http2Peer(Timed, asyncio.Protocol):
         else:
             counters.turned_away += 1
             self._wire.fail(Fault(ErrorCode.ENHANCE_YOUR_CALM, "too many connections"))
-        self._flush()
+        self.flush()
 
     def data_received(self, data: bytes) -> None:
         driver = self.driver
@@ -226,9 +230,32 @@ class Http2Peer(Timed, asyncio.Protocol):
 
     def say(self) -> None:
         """Something was put into the outbox: it goes out with this turn of the loop."""
-        if not self._running and not self._said:
+        if not self.reading and not self._said:
             self._said = True
-            self.driver.loop.call_soon(self._flush)
+            self.driver.flush_soon(self)
+
+    def flush(self) -> None:
+        """Give the socket what was said."""
+        self._said = False
+        transport, outbox = self._transport, self.outbox
+        if transport is None or transport.is_closing():
+            outbox.out.clear()
+            return
+        if outbox.out:
+            data = outbox.take()
+            self.driver.counters.sent_bytes += len(data)
+            self._sent += len(data)
+            transport.write(data)
+        if not self.blocked:
+            outbox.room = self.driver.options.write_buffer_size_max
+            if outbox.unsent:
+                outbox.pump()
+                if outbox.out:
+                    self.say()
+        if outbox.unsent:
+            self._stall.watch()
+        if self._wire.over or (self._wire.leaving and not self._wire.streams):
+            self._close()
 
     def resume(self, stream: Stream) -> None:
         """What came on a paused stream has been dealt with."""
@@ -248,19 +275,19 @@ class Http2Peer(Timed, asyncio.Protocol):
             if isinstance(stream.owner, CallRun) and not stream.owner.patient:
                 stream.owner.leave()
         self.driver.wheel.arm(self, _GOODBYE_MS)
-        self._flush()
+        self.flush()
 
     def expired(self) -> None:
         if self._leaving:
             self._wire.leave(last=True)
-            self._flush()
+            self.flush()
         elif not self._wire.greeted or self._pinged:
             self.driver.counters.timed_out += 1
             self.abort()
         else:
             self._pinged = True
             self.outbox.out.append(_PING)
-            self._flush()
+            self.flush()
             self.driver.wheel.arm(self, HTTP2_PING_TIMEOUT_MS)
 
     @property
@@ -283,7 +310,7 @@ class Http2Peer(Timed, asyncio.Protocol):
 
     def _read(self) -> None:
         self._wire.guard.tick = self.driver.wheel.tick
-        self._running = True
+        self.reading = True
         try:
             more = self._wire.proceed()
         except Exception as error:
@@ -292,11 +319,12 @@ class Http2Peer(Timed, asyncio.Protocol):
             self.abort()
             return
         finally:
-            self._running = False
+            self.reading = False
+            self.reader = None
         if more and not self._going:
             self._going = True
             self.driver.loop.call_soon(self._go_on)
-        self._flush()
+        self.flush()
         if self._resting or self._going or self.blocked:
             self._rest()
 
@@ -315,28 +343,6 @@ class Http2Peer(Timed, asyncio.Protocol):
                 transport.pause_reading()
             else:
                 transport.resume_reading()
-
-    def _flush(self) -> None:
-        self._said = False
-        transport, outbox = self._transport, self.outbox
-        if transport is None or transport.is_closing():
-            outbox.out.clear()
-            return
-        if outbox.out:
-            data = outbox.take()
-            self.driver.counters.sent_bytes += len(data)
-            self._sent += len(data)
-            transport.write(data)
-        if not self.blocked:
-            outbox.room = self.driver.options.write_buffer_size_max
-            if outbox.unsent:
-                outbox.pump()
-                if outbox.out:
-                    self.say()
-        if outbox.unsent:
-            self._stall.watch()
-        if self._wire.over or (self._wire.leaving and not self._wire.streams):
-            self._close()
 
     def _close(self) -> None:
         if self._closing or self._transport is None:

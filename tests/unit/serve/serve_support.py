@@ -77,6 +77,7 @@ class FakeHub:
         self.waiting: list[Callable[[], None]] = []
         self.hold = False
         self.secrets = {""}
+        self.authentications = 0
         self.watch_error: TownhallError | None = None
         self.submit_error: TownhallError | None = None
         self.views: list[FakeView] = []
@@ -103,10 +104,12 @@ class FakeHub:
             finish()
 
     def reader(self, actor: Actor) -> Any:
+        self.actor = actor
         return self
 
     def authenticate(self, secret: str, address: str, certified: tuple[str, str] = ("", "")) -> Actor:
         self.certified = certified
+        self.authentications += 1
         if secret not in self.secrets:
             raise Unauthenticated("unknown token")
         return Actor(token_id=secret, address=address)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import hpack
 import pytest
 from grpc_serving import GrpcServing, grpc_serving
 
 from townhall.face.grpc import Code, framed
 from townhall.model.errors import OverLimit
+from townhall.serve.http2 import Http2Peer
 from townhall.wire.grpc import compress, decompress, prefixed
+from townhall.wire.http2 import PREFACE, frames
 
 
 def test_a_unary_call_is_answered_with_head_message_and_trailers() -> None:
@@ -169,5 +174,80 @@ def test_errors_of_the_hub_are_told_like_outcomes() -> None:
         client = await server.client()
         server.hub.submit_error = OverLimit("too much")
         assert (await client.call("/toy.Toy/Submit", b"a")).messages == [b"over_limit"]
+
+    grpc_serving(test)
+
+
+class _Deaf(asyncio.Transport):
+    """Takes what is written, or breaks."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.taken = b""
+        self.broken = self.aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.broken:
+            raise RuntimeError("no")
+        self.taken += data
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def _peer(server: GrpcServing) -> tuple[Http2Peer, _Deaf]:
+    calls = server.server._calls
+    assert calls is not None
+    peer, transport = Http2Peer(calls), _Deaf()
+    peer.connection_made(transport)
+    peer.data_received(PREFACE + frames.settings({}))
+    return peer, transport
+
+
+def _calls(path: str, *numbers: int) -> bytes:
+    head = [(":method", "POST"), (":scheme", "http"), (":path", path), ("content-type", "application/grpc")]
+    block = hpack.Encoder().encode(head)
+    return b"".join(
+        frames.frame(frames.HEADERS, frames.END_HEADERS, number, block)
+        + frames.frame(frames.DATA, frames.END_STREAM, number, framed(b"word"))
+        for number in numbers
+    )
+
+
+def test_who_asks_is_found_out_once_a_turn_and_anew_in_the_next() -> None:
+    async def test(server: GrpcServing) -> None:
+        peer, transport = _peer(server)
+        peer.data_received(_calls("/toy.Toy/Echo", 1, 3, 5))
+        assert (server.counters.succeeded, server.hub.authentications) == (3, 1)
+        server.hub.secrets.clear()
+        peer.data_received(_calls("/toy.Toy/Echo", 7))
+        assert server.counters.failed == {Code.UNAUTHENTICATED: 1}
+        assert transport.taken.count(b"word") == 3
+        peer.connection_lost(None)
+
+    grpc_serving(test)
+
+
+def test_answers_to_many_connections_go_out_together_and_one_that_breaks_keeps_none_of_the_others() -> None:
+    async def test(server: GrpcServing) -> None:
+        peers = [_peer(server) for _ in range(3)]
+        for peer, _ in peers:
+            peer.data_received(_calls("/toy.Toy/Submit", 1))
+        peers[1][1].broken = True
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert [transport.taken.count(b"word@") for _, transport in peers] == [1, 0, 1]
+        assert [transport.aborted for _, transport in peers] == [False, True, False]
+        for peer, _ in peers:
+            peer.connection_lost(None)
 
     grpc_serving(test)
