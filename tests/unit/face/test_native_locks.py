@@ -100,6 +100,56 @@ def test_an_earlier_request_does_not_give_up_the_place_of_a_later_one(world: Wor
     assert world.finish(again.attempt(world.reader(), False)).status == 200
 
 
+def asked(world: World, name: str, holder: str) -> Submit:
+    verb = world.verb("POST", f"/api/v1/locks/{name}", {"lease": holder, "wait_ms": 5_000})
+    assert isinstance(verb, Submit)
+    return verb
+
+
+def cut_off(world: World, submit: Submit) -> None:
+    """Nobody is there any more when the writer is done."""
+    assert submit.abandoned is not None
+    for command in submit.abandoned([world.run(command) for command in submit.commands]):
+        world.run(command)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_one_that_vanishes_while_it_is_put_into_the_queue_does_not_stay_there(world: World, held: bool) -> None:
+    first, second = lease(world), lease(world)
+    if held:
+        world.send("POST", "/locks/build", {"lease": first})
+    cut_off(world, asked(world, "build", second))
+    shown = world.send("GET", "/locks/build").json
+    assert shown["waiters"] == 0
+    assert (shown["holder"] or {}).get("lease") == (first if held else None)
+
+
+def test_one_that_holds_already_does_not_lose_it_by_asking_again_in_vain(world: World) -> None:
+    first = lease(world)
+    fence = world.send("POST", "/locks/build", {"lease": first}).json["fence"]
+    cut_off(world, asked(world, "build", first))
+    assert world.send("GET", "/locks/build").json["fence"] == fence
+
+
+def test_when_all_requests_of_a_lease_are_cut_off_its_place_is_gone(world: World) -> None:
+    first = lease(world)
+    early, late = asked(world, "build", first), asked(world, "build", first)
+    cut_off(world, early)
+    assert world.send("GET", "/locks/build").json["holder"]["lease"] == first, "the later one may be answered yet"
+    cut_off(world, late)
+    assert world.send("GET", "/locks/build").json["holder"] is None
+
+
+def test_one_whose_lease_had_ended_leaves_nothing(world: World) -> None:
+    first = lease(world)
+    submit = asked(world, "build", first)
+    world.send("DELETE", f"/leases/{first}")
+    cut_off(world, submit)
+    assert world.send("GET", "/locks/build").json["holder"] is None
+    again = lease(world)
+    assert world.send("POST", "/locks/build", {"lease": again}).status == 200
+
+
 def test_a_waiter_whose_lease_ended_is_told(world: World) -> None:
     first, second = lease(world), lease(world)
     world.send("POST", "/locks/build", {"lease": first})

@@ -86,21 +86,21 @@ class Locks:
                 raise _refused(queue[0], ahead=len(queue))
             locks.admit(lock, keys)
         deadline = request.live.now_ms() + body.wait_ms
+        waiting = Waiting(self._latest, lock, lease)
 
-        def queued(reader: Reader, outcome: Outcome) -> Verb:
-            result = outcome.result
-            assert isinstance(result, TransactResult)
+        def queued(reader: Reader, outcomes: Sequence[Outcome | TownhallError]) -> Verb:
             try:
-                standing = locks.standing_after(lock, lease=lease, result=result)
+                standing = waiting.stands(outcomes[0])
             except TownhallError as error:
+                waiting.forget()
                 return problems.reply(error)
             if standing.held:
+                waiting.forget()
                 return _held(reader, standing)
-            waiting = Waiting(self._latest, standing)
             wait_ms = max(0, deadline - request.live.now_ms())
             return Park([locks.interest(lock)], waiting.attempt, wait_ms, waiting.abandoned)
 
-        return outcomes.submit(locks.acquire(lock, lease=lease, value=body.value.encode()), queued)
+        return Submit([locks.acquire(lock, lease=lease, value=body.value.encode())], queued, waiting.abandoned_early)
 
 
 def queue_name(name: str, *, election: bool) -> str:
@@ -139,29 +139,41 @@ def _held(reader: Reader, standing: Standing) -> Reply:
 
 
 class Waiting:
-    """One request that waits in the queue of a lock.
+    """One request for a lock, from its being asked until it is answered.
 
     A client that asks again (its connection broke) keeps its place, and from then on the earlier request must not
     give that place up: only the request that asked last for a lease does.
     """
 
-    __slots__ = ("_latest", "_name", "_standing")
+    __slots__ = ("_fencing", "_inherited", "_latest", "_name")
 
-    def __init__(self, latest: dict[tuple[str, int], Waiting], standing: Standing) -> None:
+    def __init__(self, latest: dict[tuple[str, int], Waiting], lock: str, lease: int) -> None:
         self._latest = latest
-        self._name = (standing.lock, standing.lease)
-        self._standing = standing
+        self._name = (lock, lease)
+        self._fencing = 0
+        self._inherited = self._name in latest
+        """Whether an earlier request of this lease was not answered yet: the place that it took, nobody knows of."""
         latest[self._name] = self
+
+    def stands(self, outcome: Outcome | TownhallError) -> Standing:
+        """Where the lease stands now that it has been put into the queue. Raises what became of it otherwise."""
+        if isinstance(outcome, TownhallError):
+            raise outcome
+        lock, lease = self._name
+        assert isinstance(outcome.result, TransactResult)
+        standing = locks.standing_after(lock, lease=lease, result=outcome.result)
+        self._fencing = standing.fencing
+        return standing
 
     def attempt(self, reader: Reader, expired: bool) -> Reply | Submit | None:
         """The lock if it is held by now; at the deadline, leave the queue and say who has it."""
         lock, lease = self._name
         standing = _standing(reader, lock, lease)
-        if standing is None or standing.fencing != self._standing.fencing:
-            self._forget()
+        if standing is None or standing.fencing != self._fencing:
+            self.forget()
             return problems.reply(Conflict("the lease is not in the queue any more", advice="ask again"))
         if standing.held:
-            self._forget()
+            self.forget()
             return _held(reader, standing)
         if not expired:
             return None
@@ -171,12 +183,29 @@ class Waiting:
 
     def abandoned(self) -> Sequence[Command]:
         """What takes the request out of the queue."""
-        if not self._forget():
+        if not self.forget():
             return ()
         lock, lease = self._name
-        return (locks.release(lock, lease=lease, fencing=self._standing.fencing),)
+        return (locks.release(lock, lease=lease, fencing=self._fencing),)
 
-    def _forget(self) -> bool:
+    def abandoned_early(self, outcomes: Sequence[Outcome | TownhallError]) -> Sequence[Command]:
+        """The same when nobody is there any more as the lease has been put into the queue."""
+        (outcome,) = outcomes
+        try:
+            standing = self.stands(outcome)
+        except TownhallError:
+            self.forget()
+            return ()
+        assert isinstance(outcome, Outcome)
+        assert isinstance(outcome.result, TransactResult)
+        put = outcome.result.succeeded or self._inherited
+        if standing.held and not put:  # Its client was told so before, and may be at work under it.
+            self.forget()
+            return ()
+        return self.abandoned()
+
+    def forget(self) -> bool:
+        """It is answered, or need not be. Whether the place in the queue was its own to give up."""
         if self._latest.get(self._name) is not self:
             return False
         del self._latest[self._name]

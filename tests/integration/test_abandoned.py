@@ -1,4 +1,4 @@
-"""A client of etcd's Lock or Campaign is cut off exactly while its key is with the writer: the key does not stay."""
+"""Who asks for a lock or an election and is cut off exactly while its key is with the writer leaves no key."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from townhall.engine.memory import MemoryEngine
 from townhall.face.etcd.member import SPACE, identity
 from townhall.face.etcd.routes import etcd_faces
 from townhall.face.grpc import framed
+from townhall.face.native.routes import NativeFace
 from townhall.hub.hub import INTERNAL, Hub
 from townhall.serve.server import HttpServer
 from townhall.wire.etcd import concurrency
@@ -51,12 +52,13 @@ class Registry:
     def __init__(self, engine: HeldEngine, hub: Hub, server: HttpServer, port: int) -> None:
         self.engine, self.hub, self.server, self.port = engine, hub, server, port
 
-    def keys(self) -> list[bytes]:
-        return [kv.key for kv in self.hub.reader(INTERNAL).range(SPACE, b"\0", b"\0").kvs]
+    def keys(self, space: str = SPACE) -> list[bytes]:
+        return [kv.key for kv in self.hub.reader(INTERNAL).range(space, b"\0", b"\0").kvs]
 
     @property
     def open(self) -> int:
-        return int(self.server.counters.open + self.server.grpc_counters.open)
+        grpc = self.server.grpc_counters
+        return int(self.server.counters.open + (grpc.open if grpc is not None else 0))
 
     async def connect(self) -> asyncio.StreamWriter:
         _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -68,6 +70,10 @@ def grpc_call(path: str, message: bytes) -> bytes:
     headers: bytes = hpack.Encoder().encode([*fields, ("content-type", "application/grpc"), ("te", "trailers")])
     head = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, headers)
     return PREFACE + frames.settings({}) + head + frames.frame(frames.DATA, frames.END_STREAM, 1, framed(message))
+
+
+def native_call(path: str, body: bytes) -> bytes:
+    return gateway_call("/api/v1" + path, body)
 
 
 def gateway_call(path: str, body: bytes) -> bytes:
@@ -85,13 +91,13 @@ def closed(writer: asyncio.StreamWriter) -> None:
     writer.close()
 
 
-def registry(test: Callable[[Registry], Awaitable[None]]) -> None:
+def registry(test: Callable[[Registry], Awaitable[None]], *, native: bool = False) -> None:
     async def run() -> None:
         engine = HeldEngine()
         hub = Hub.open(engine)
         await hub.start()
         faces = etcd_faces(identity(name="n1", datacenter="dc1", client_url="http://127.0.0.1:2379"))
-        server = HttpServer(faces.http, hub, grpc=faces.grpc)
+        server = HttpServer(NativeFace(), hub) if native else HttpServer(faces.http, hub, grpc=faces.grpc)
         _, port = await server.start("127.0.0.1", 0)
         try:
             await test(Registry(engine, hub, server, port))
@@ -142,6 +148,34 @@ def test_the_key_is_gone(call: bytes, leave: Callable[[asyncio.StreamWriter], No
         first.close()
 
     registry(test)
+
+
+@pytest.mark.parametrize("leave", [cut, closed])
+@pytest.mark.parametrize("queue", ["locks", "elections"])
+def test_a_native_key_is_gone(queue: str, leave: Callable[[asyncio.StreamWriter], None]) -> None:
+    async def test(one: Registry) -> None:
+        leases = await one.connect()
+        for _ in range(2):
+            leases.write(native_call("/leases", b'{"kind":"keys"}'))
+        await until(lambda: len(one.hub.state.leases) == 2)
+        mine, theirs = (b'{"lease":"%d","wait_ms":60000}' % lease for lease in one.hub.state.leases)
+        leases.write(native_call(f"/{queue}/lk", mine))
+        await until(lambda: len(one.keys("native")) == 1)
+        (held,) = one.keys("native")
+        position = one.hub.state.position
+        one.engine.free.clear()
+        peer = await one.connect()
+        peer.write(native_call(f"/{queue}/lk", theirs))
+        await until(lambda: one.engine.waiting)
+        there = one.open
+        leave(peer)
+        await until(lambda: one.open < there or half_closed(one))
+        one.engine.free.set()
+        await until(lambda: one.hub.state.position >= position + 2)
+        await until(lambda: one.keys("native") == [held])
+        leases.close()
+
+    registry(test, native=True)
 
 
 def half_closed(one: Registry) -> bool:
