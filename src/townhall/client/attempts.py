@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from townhall.client.records import Instance
 from townhall.model import limits
 from townhall.model.errors import PeerMisbehaved, Unreachable
 
-__all__ = ["FAILURES", "NOT_ACTED_ON", "OVERLOADED", "Attempts", "failure_kind", "was_sent"]
+__all__ = ["FAILURES", "NOT_ACTED_ON", "OVERLOADED", "Attempts", "CallOptions", "failure_kind", "was_sent"]
 
 OVERLOADED = frozenset({502, 503, 504})
 """Statuses by which an instance, or a proxy before it, says: not now, ask another."""
@@ -19,6 +20,29 @@ anything was done for it. What is not idempotent may then be called elsewhere as
 FAILURES: tuple[type[Exception], ...] = (OSError, EOFError, Unreachable, PeerMisbehaved)
 """Exceptions that are the instance's fault rather than the caller's or the application's (TimeoutError and
 ConnectionError are OSErrors). Other libraries' are added with ``failures=``."""
+
+
+class CallOptions(TypedDict, total=False):
+    """How hard to try; durations are seconds."""
+
+    retries: int
+    """Further attempts after the first, at other instances as long as there are any; default 2."""
+    timeout: float | None
+    """For the whole call; default none for ``call``, 10 for ``request``."""
+    try_timeout: float | None
+    """For each attempt; default none for ``call``, an even share of ``timeout`` for ``request``."""
+    idempotent: bool
+    """False: an attempt that the instance may have acted on is not made again. Default True for ``call``; for
+    ``request`` what HTTP says about the method."""
+    failures: tuple[type[Exception], ...]
+    """Exceptions, beside ``FAILURES``, that are the instance's fault (``httpx.TransportError``)."""
+    wait: float
+    """How long to wait for an instance when none can be called at all; default 0."""
+    key: str | bytes
+    """What has the same key goes to the same instance, with a balancer that knows keys (``ring_hash``, ``maglev``)."""
+    hedge: float
+    """When an attempt has not answered after so long, make another beside it and take the first answer; default none.
+    Never for what is not idempotent, and out of the same budget as retries."""
 
 
 @dataclass(slots=True)

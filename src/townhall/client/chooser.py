@@ -2,7 +2,8 @@
 
 From the picture of a service to a pick: leave out what was ejected (``ejection``), keep this consumer's part
 (``subsets``), scale newcomers down (``slow_start``), then the balancer. It is worked out anew after a change, a failure,
-the end of an ejection, and while something warms up; a pick only asks the balancer.
+the end of an ejection, and while something warms up; a pick only asks the balancer. For a large service that changes all
+the time this is put off a little: who must not be called meanwhile is passed over.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ from townhall.client.tally import Tally
 from townhall.client.zones import Census
 
 __all__ = ["Choice", "Chooser"]
+
+_PICKS_MAX = 8
+"""Before one that is not passed over is looked for by hand."""
+_PASSED_SHARE_MAX = 1 / 8
+"""Of the candidates: so that a pick rarely hits one that is passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class Chooser:
         self._census = balancer if isinstance(balancer, Census) else None
         self._rng = rng
         self._lock = Lock()
+        self._chosen: Sequence[Instance] = ()
+        self._passed: set[str] = set()
         self._family: list[Chooser] = [self]
         """All choosers that count the same calls."""
         self._panic_threshold = choice.panic_threshold
@@ -75,6 +83,8 @@ class Chooser:
                 self._census.count(instances)
             chosen, cold_until_ms = warmed(self._subset.of(self._candidates(instances, now_ms)), now_ms=unix_ms)
             self.count = len(chosen)
+            self._chosen = chosen
+            self._passed.clear()
             self._balancer.rebuild(chosen)
         back_ms = self.ejections.next_return_ms(now_ms=now_ms)
         waits = [] if back_ms is None else [back_ms - now_ms]
@@ -86,8 +96,29 @@ class Chooser:
         """The instance for the next call; balancers that know no keys ignore them."""
         with self._lock:
             if key is not None and self._keyed is not None:
-                return self._keyed.pick_for(key, self._rng)
-            return self._balancer.pick(self._rng)
+                instance = self._keyed.pick_for(key, self._rng)
+            else:
+                instance = self._balancer.pick(self._rng)
+            if self._passed and instance is not None and instance.id in self._passed:
+                return self._other()
+            return instance
+
+    def pass_over(self, instance_ids: Collection[str]) -> bool:
+        """Give these no calls until the next ``rebuild``; False when they are so many that it should be now."""
+        few = True
+        for one in self._family:
+            with one._lock:
+                one._passed.update(instance_ids)
+                few = few and (not one.count or len(one._passed) <= one.count * _PASSED_SHARE_MAX)
+        return few
+
+    def _other(self) -> Instance | None:
+        for _ in range(_PICKS_MAX):
+            instance = self._balancer.pick(self._rng)
+            if instance is None or instance.id not in self._passed:
+                return instance
+        left = [one for one in self._chosen if one.id not in self._passed]
+        return self._rng.choice(left) if left else None
 
     def untried(self, tried: Collection[str], instances: Sequence[Instance]) -> Instance | None:
         """One that is not among the tried ids: by the balancer, else any callable one; None when all were tried."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import msgspec
 
-from townhall.client.attempts import FAILURES, NOT_ACTED_ON, OVERLOADED, Attempts, failure_kind
+from townhall.client.attempts import FAILURES, NOT_ACTED_ON, OVERLOADED, Attempts, CallOptions, failure_kind
 from townhall.client.chooser import Chooser
 from townhall.client.connection import Origin
 from townhall.client.hedging import hedged
@@ -37,29 +37,6 @@ T = TypeVar("T")
 
 _RETRY_PAUSE_S = 0.05
 """Before instances that have all been tried are tried again."""
-
-
-class CallOptions(TypedDict, total=False):
-    """How hard to try; durations are seconds."""
-
-    retries: int
-    """Further attempts after the first, at other instances as long as there are any; default 2."""
-    timeout: float | None
-    """For the whole call; default none for ``call``, 10 for ``request``."""
-    try_timeout: float | None
-    """For each attempt; default none for ``call``, an even share of ``timeout`` for ``request``."""
-    idempotent: bool
-    """False: an attempt that the instance may have acted on is not made again. Default True for ``call``; for
-    ``request`` what HTTP says about the method."""
-    failures: tuple[type[Exception], ...]
-    """Exceptions, beside ``attempts.FAILURES``, that are the instance's fault (``httpx.TransportError``)."""
-    wait: float
-    """How long to wait for an instance when none can be called at all; default 0."""
-    key: str | bytes
-    """What has the same key goes to the same instance, with a balancer that knows keys (``ring_hash``, ``maglev``)."""
-    hedge: float
-    """When an attempt has not answered after so long, make another beside it and take the first answer; default none.
-    Never for what is not idempotent, and out of the same budget as retries."""
 
 
 class RequestOptions(CallOptions, total=False):
@@ -93,6 +70,8 @@ class ServiceHandle:
         self._shared: SharedMirror | SourceMirror | None = None
         self._picture: Picture | None = None
         self._returning: asyncio.TimerHandle | None = None
+        self._resting_until = 0.0
+        """Reading of the loop's clock, before which there is no choosing anew: it would take too much of the time."""
         self._unlisten: Callable[[], None] | None = None
         self._listeners: list[Callable[[Change], None]] = []
         self._changed = asyncio.Event()
@@ -336,7 +315,7 @@ class ServiceHandle:
         self.chooser.tally.failed(kind)
         if self.chooser.ejections.failed(instance.id, now_ms=now_ms):
             self.chooser.tally.ejections += 1
-            self._rebuild()
+            self._choose_anew((instance.id,))
         if self._shared is not None:
             self._shared.mirror.reports.add(instance, kind)
 
@@ -402,12 +381,14 @@ class ServiceHandle:
         return instance
 
     def _learn(self, change: Change) -> None:
-        self._picture = change.picture
+        before, self._picture = self._picture, change.picture
         if change.removed:
             self.chooser.ejections.retain(change.picture.by_id)
         for view in self._views.values():
             view.learnt(change)
-        self._rebuild()
+        known = before.by_id if before is not None else {}
+        changed = [one.id for one in change.changed if (was := known.get(one.id)) and _other_than(was, one)]
+        self._choose_anew([*change.removed, *changed])
         self._tell(change)
 
     def _tell(self, change: Change) -> None:
@@ -417,20 +398,38 @@ class ServiceHandle:
         self._changed.set()
         self._changed.clear()
 
+    def _choose_anew(self, gone: Collection[str]) -> None:
+        """Now; or soon, when that takes long and has just been done. ``gone`` get no calls in any case."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._resting_until and self.chooser.pass_over(gone):
+            if self._returning is None or self._returning.when() > self._resting_until:
+                self._rebuild_at(self._resting_until)
+        else:
+            self._rebuild()
+
+    def _rebuild_at(self, when: float) -> None:
+        if self._returning is not None:
+            self._returning.cancel()
+        self._returning = asyncio.get_running_loop().call_at(when, self._rebuild)
+
     def _rebuild(self) -> None:
         """Choose anew among what may be called: after a change, a failure, or the end of an ejection."""
         if self._picture is None:
             return
-        loop = asyncio.get_running_loop()
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         if self._returning is not None:
             self._returning.cancel()
             self._returning = None
-        again_ms = self.chooser.rebuild(self._picture.instances, now_ms=loop.time() * 1000, unix_ms=time.time() * 1000)
-        if again_ms is not None:
-            # A little later, so that rounding does not find it still out.
-            self._returning = loop.call_later(again_ms / 1000 + 0.001, self._rebuild)
+        again_ms = self.chooser.rebuild(self._picture.instances, now_ms=begun * 1000, unix_ms=time.time() * 1000)
         for view in self._views.values():
             view.refresh()
+        ended = clock()
+        if len(self._picture.instances) > limits.CLIENT_REBUILD_FREE_COUNT:
+            self._resting_until = ended + limits.CLIENT_REBUILD_REST * (ended - begun)
+        if again_ms is not None:
+            # A little later, so that rounding does not find it still out.
+            self._rebuild_at(max(begun + again_ms / 1000 + 0.001, self._resting_until))
 
     def _nothing(self) -> NoInstance:
         """Why there is nothing to pick."""
@@ -465,6 +464,15 @@ class _Overloaded(Unreachable):
     def __init__(self, response: Response) -> None:
         super().__init__(f"status {response.status}", kind="5xx", sent=NOT_ACTED_ON not in response.headers)
         self.response = response
+
+
+def _other_than(was: Instance, now: Instance) -> bool:
+    """Whether who knows an instance as it was must not call it any more."""
+    return (
+        not now.callable
+        or (was.address, was.port, was.ports) != (now.address, now.port, now.ports)
+        or revision_of(was.metadata) != revision_of(now.metadata)
+    )
 
 
 def _sooner(deadline: float | None, now: float, try_timeout_s: float | None) -> float | None:

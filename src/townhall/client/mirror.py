@@ -278,6 +278,8 @@ class Mirror:
                     early.append(event)
                     continue
                 self._take(event)
+                # Many may have come at once, and each may be work for a large service.
+                await asyncio.sleep(0)
         raise Unreachable("the registry ended the watch", kind="reset", sent=True)
 
     async def _fetch_missing(self) -> TownhallError | None:

@@ -18,11 +18,13 @@ __all__ = ["WARM_UP_KEY", "warmed"]
 WARM_UP_KEY = "warmup_s"
 
 
-def warmed(instances: Sequence[Instance], *, now_ms: float) -> tuple[list[Instance], float | None]:
+def warmed(instances: Sequence[Instance], *, now_ms: float) -> tuple[Sequence[Instance], float | None]:
     """The instances with the weights they have now, and when to look again; None when all are warm.
 
     ``now_ms`` is Unix milliseconds, as the registry's ``registered_at`` is; a clock that is behind it counts as no age.
     """
+    if not [one for one in instances if WARM_UP_KEY in one.metadata]:
+        return instances, None
     cold = False
     found = []
     for one in instances:

@@ -564,6 +564,11 @@ CLIENT_UNCONFIRMED_MS: Final = 30_000
 """How long a mirror keeps what a registry that came back empty does not know yet; twice the default TTL."""
 CLIENT_SNAPSHOT_INTERVAL_MS: Final = 1_000
 """Between two writes of one service's snapshot on disk."""
+CLIENT_REBUILD_FREE_COUNT: Final = 500
+"""Instances of a service up to which a consumer chooses anew at each change: it takes less than a millisecond."""
+CLIENT_REBUILD_REST: Final = 10
+"""For larger ones: so many times as long as choosing anew took it is not done again, so a flood of changes to a large
+service costs a tenth of the event loop's time at most. Who must not be called is passed over at once."""
 CLIENT_REPORT_INTERVAL_MS: Final = 1_000
 """Between two failure reports; what comes meanwhile is counted together."""
 CLIENT_REPORTS_COUNT_MAX: Final = 1_000

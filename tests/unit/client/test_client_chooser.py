@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import msgspec
+import pytest
 from balancing import instances
 
-from townhall.client.balancers import RoundRobin
+from townhall.client.balancers import Balancer, RoundRobin
 from townhall.client.balancers_by_key import RingHash
 from townhall.client.balancers_by_load import LeastOutstanding
 from townhall.client.chooser import Choice, Chooser
+from townhall.client.consumer import BY_NAME
 from townhall.client.slow_start import WARM_UP_KEY
 from townhall.client.zones import ZoneAware
 from townhall.model.limits import CLIENT_EJECTION_MS, CLIENT_WARM_UP_STEP_MS
@@ -74,6 +77,38 @@ def test_a_subset_stays_whole_when_some_of_it_is_ill() -> None:
     chooser.rebuild(ill(*(int(name[1:]) for name in first)), now_ms=0, unix_ms=0)
     assert len(names(chooser)) == 2
     assert not names(chooser) & first
+
+
+@pytest.mark.parametrize("make", BY_NAME.values(), ids=BY_NAME)
+def test_who_is_passed_over_is_not_picked(make: Callable[[], Balancer]) -> None:
+    fleet = instances(*[1.0] * 40)
+    chooser = Chooser(make(), Random(1), Choice())
+    view = Chooser(make(), Random(1), Choice())
+    unused = Chooser(make(), Random(1), Choice())
+    for other in (view, unused):
+        other.join(chooser)
+    for one in (chooser, view):
+        one.rebuild(fleet, now_ms=0, unix_ms=0)
+    # The others are all busy, so whoever goes by load would take these.
+    for one in fleet[5:]:
+        chooser.begun(one, now_ms=0)
+    gone = {one.id for one in fleet[:5]}
+    assert chooser.pass_over(gone)
+    for one in (chooser, view):
+        picked = {found.id for n in range(400) if (found := one.pick(b"%d" % n if n % 2 else None)) is not None}
+        assert len(picked) > 20
+        assert not picked & gone
+    assert not chooser.pass_over(["i7"]), "too many"
+    for one in (chooser, view):
+        one.rebuild(fleet, now_ms=0, unix_ms=0)
+        assert names(one, 400) & gone
+
+
+def test_when_all_are_passed_over_there_is_nothing() -> None:
+    chooser = Chooser(RoundRobin(), Random(1), Choice())
+    chooser.rebuild(FLEET, now_ms=0, unix_ms=0)
+    assert not chooser.pass_over([one.id for one in FLEET])
+    assert chooser.pick() is None
 
 
 def test_keys_go_to_balancers_that_know_them() -> None:

@@ -343,3 +343,48 @@ def test_a_new_weight_takes_effect() -> None:
         assert 29 <= counts["b"] <= 31
 
     play(scene, balancer="smooth_weighted")
+
+
+def test_a_flood_of_changes_to_a_large_service_puts_choosing_off_but_never_calls_who_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "CLIENT_REBUILD_FREE_COUNT", 10)
+    monkeypatch.setattr(limits, "CLIENT_REBUILD_REST", 1e9)
+
+    async def scene(fake: FakeRegistry, handle: ServiceHandle) -> None:
+        for n in range(32):
+            await fake.put("user", f"i{n}", port=1 + n)
+        await handle.start()
+        await fake.put("user", "new")
+        await fake.remove("user", "i0")
+        await fake.put("user", "i1", verdict="draining", callable=False)
+        await fake.put("user", "i2", port=99)
+        await fake.put("user", "i3", port=4, metadata={"no": "reason"})
+        await until(lambda: handle.revision == 37)
+        last = handle.instances()[20].id
+        handle.failed(handle.instances()[20], "connect")
+        picked = {handle.pick().id for _ in range(200)}
+        assert picked == {f"i{n}" for n in range(3, 32)} - {last}, "and the new one is not chosen yet"
+        # A fifth of them: now it pays.
+        await fake.remove("user", "i4")
+        await until(lambda: handle.revision == 38)
+        picked = {handle.pick().id for _ in range(200)}
+        assert {"new", "i2"} <= picked
+        assert not picked & {"i0", "i1", "i4", last}
+
+    play(scene)
+
+
+def test_what_was_put_off_is_done_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CLIENT_REBUILD_FREE_COUNT", 10)
+    monkeypatch.setattr(limits, "CLIENT_REBUILD_REST", 200)
+
+    async def scene(fake: FakeRegistry, handle: ServiceHandle) -> None:
+        for n in range(32):
+            await fake.put("user", f"i{n}")
+        await handle.start()
+        for n in range(4):
+            await fake.put("user", f"new{n}")
+        await until(lambda: {f"new{n}" for n in range(4)} <= {handle.pick().id for _ in range(36)})
+
+    play(scene)
