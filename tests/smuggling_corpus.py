@@ -10,6 +10,8 @@ Written for this project after the classes that these describe:
 - B. Jabiyev, S. Sprecher, K. Onarlioglu, E. Kirda: T-Reqs (2021): mutated request lines and bodies.
 - M. Grenfeldt, A. Olofsson et al.: Attacking Websites: Detecting and Preventing HTTP Request Smuggling (2021), and
   "TERM.EXT", "EXT.TERM", "TERM.SPILL" and "SPILL.TERM" chunk parsing differences (J. Wallberg 2025).
+- J. Kettle: HTTP/2: The Sequel is Always Worse (2021): H2.CL, H2.TE, CRLF in names, values and pseudo fields, two paths,
+  two hosts; RFC 9113 §8.2.1, §8.3.1 and §10.3.
 - M. Dienst, 0ang3el: WebSocket smuggling (2019); J. Bierman, J. Miller: h2c smuggling (2020).
 - N. Davison: Abusing hop-by-hop headers (2019).
 - CWE-113 and CWE-444.
@@ -246,3 +248,85 @@ ANSWERS: dict[str, bytes] = {
     "endless fields": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 10_000 + b"\r\n" + _OK,
 }
 """What a broken or hostile instance says to one request: the next client must not get any of it."""
+
+_GET = ((b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/a"), (b":authority", b"x"))
+_POST = ((b":method", b"POST"), *_GET[1:])
+_EVIL = b"x\r\n\r\n" + SMUGGLED
+Rows = tuple[tuple[bytes, bytes], ...]
+
+
+def _with(name: bytes, value: bytes) -> Rows:
+    """A GET with another value of one pseudo field."""
+    return tuple((key, value if key == name else old) for key, old in _GET)
+
+
+HTTP2: dict[str, tuple[Rows, bytes | None]] = {
+    # Line ends where HTTP/2 has none.
+    "CRLF in a value": ((*_GET, (b"x", b"y\r\nz: 1")), None),
+    "a request in a value": ((*_GET, (b"x", _EVIL)), None),
+    "LF in a value": ((*_GET, (b"x", b"y\nz: 1")), None),
+    "CR in a value": ((*_GET, (b"x", b"y\rz")), None),
+    "NUL in a value": ((*_GET, (b"x", b"y\0z")), None),
+    "DEL in a value": ((*_GET, (b"x", b"y\x7fz")), None),
+    "CRLF in a name": ((*_GET, (b"x: y\r\nz", b"1")), None),
+    "a colon in a name": ((*_GET, (b"transfer-encoding: chunked", b"")), None),
+    "a space in a name": ((*_GET, (b"transfer-encoding ", b"chunked")), None),
+    "capitals in a name": ((*_GET, (b"Transfer-Encoding", b"chunked")), None),
+    "an empty name": ((*_GET, (b"", b"y")), None),
+    "CRLF in :path": (_with(b":path", b"/a HTTP/1.1\r\nHost: x\r\n\r\nGET /smuggled"), None),
+    "a space in :path": (_with(b":path", b"/a HTTP/1.1"), None),
+    "a tab in :path": (_with(b":path", b"/a\tb"), None),
+    "a fragment in :path": (_with(b":path", b"/a#b"), None),
+    "high bytes in :path": (_with(b":path", b"/\xc3\xa9"), None),
+    "an absolute :path": (_with(b":path", b"http://x/a"), None),
+    "a :path without slash": (_with(b":path", b"a"), None),
+    "an empty :path": (_with(b":path", b""), None),
+    "an asterisk for GET": (_with(b":path", b"*"), None),
+    "dot segments in :path": (_with(b":path", b"/a/../smuggled"), None),
+    "CRLF in :method": (_with(b":method", b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\nGET"), None),
+    "a target in :method": (_with(b":method", b"GET /smuggled HTTP/1.1"), None),
+    "a space in :method": (_with(b":method", b"GET "), None),
+    "CONNECT": (((b":method", b"CONNECT"), (b":authority", b"x:80")), None),
+    "extended CONNECT": ((*_with(b":method", b"CONNECT"), (b":protocol", b"websocket")), None),
+    "TRACE": (_with(b":method", b"TRACE"), None),
+    "CRLF in :authority": (_with(b":authority", b"x\r\ntransfer-encoding: chunked"), None),
+    "a path in :authority": (_with(b":authority", b"x/y"), None),
+    "a user in :authority": (_with(b":authority", b"u@x"), None),
+    "a space in :authority": (_with(b":authority", b"x y"), None),
+    "CRLF in :scheme": (_with(b":scheme", b"http\r\nx: y"), None),
+    # What must be there once.
+    "two :path": ((*_GET, (b":path", b"/smuggled")), None),
+    "two :method": ((_GET[0], *_GET), None),
+    "two :authority": ((*_GET, (b":authority", b"y")), None),
+    "a pseudo field behind fields": ((*_GET[:3], (b"x", b"y"), _GET[3]), None),
+    "an unknown pseudo field": ((*_GET, (b":status", b"200")), None),
+    "no :path": (_GET[:2] + _GET[3:], None),
+    "Host and another :authority": ((*_GET, (b"host", b"y")), None),
+    "two Hosts": ((*_GET[:3], (b"host", b"x"), (b"host", b"y")), None),
+    "no host at all": (_GET[:3], None),
+    # Framing and fields of HTTP/1.1's connections.
+    "H2.TE": ((*_POST, (b"transfer-encoding", b"chunked")), b"0\r\n\r\n" + SMUGGLED),
+    "H2.CL, without a body": ((*_POST, (b"content-length", b"5")), None),
+    "two lengths": ((*_POST, (b"content-length", b"1"), (b"content-length", b"35")), SMUGGLED),
+    "two lengths, the same": ((*_POST, (b"content-length", b"35"), (b"content-length", b"35")), SMUGGLED),
+    "a length with a sign": ((*_POST, (b"content-length", b"+35")), SMUGGLED),
+    "a list of lengths": ((*_POST, (b"content-length", b"35, 35")), SMUGGLED),
+    "content_length": ((*_POST, (b"content_length", b"0")), SMUGGLED),
+    "connection": ((*_GET, (b"connection", b"x-secret")), None),
+    "keep-alive": ((*_GET, (b"keep-alive", b"5")), None),
+    "proxy-connection": ((*_GET, (b"proxy-connection", b"keep-alive")), None),
+    "upgrade": ((*_GET, (b"upgrade", b"websocket")), None),
+    "te other than trailers": ((*_GET, (b"te", b"gzip")), None),
+    "x_forwarded_for": ((*_GET, (b"x_forwarded_for", b"192.0.2.1")), None),
+    "CRLF in the field that is kept apart": ((*_GET, (b"grpc-timeout", b"1S\r\nx: y")), None),
+    "a request in it": ((*_GET, (b"grpc-timeout", _EVIL)), None),
+    "that field twice": ((*_GET, (b"grpc-timeout", b"1S"), (b"grpc-timeout", b"1S\r\nx: y")), None),
+    "an unknown expectation": ((*_POST, (b"expect", b"200-maybe")), b"x"),
+}
+"""Requests over HTTP/2 (fields and body) that HTTP/1.1 could read as another, or as two: refused, nothing is passed on."""
+
+HTTP2_LENGTHS: dict[str, tuple[Rows, bytes]] = {
+    "shorter": ((*_POST, (b"content-length", b"0")), SMUGGLED),
+    "longer": ((*_POST, (b"content-length", b"100")), SMUGGLED),
+}
+"""Bodies that are not as long as was said: what is passed on before that shows is one request, framed as it was said."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import ssl
@@ -282,6 +283,55 @@ def test_a_web_socket_by_a_real_client() -> None:
     run(main())
 
 
+def _agreed(address: tuple[str, int], authority_file: Path) -> str | None:
+    """What a client that speaks both is offered."""
+    context = ssl.create_default_context(cafile=authority_file)
+    context.set_alpn_protocols(["http/1.1", "h2"])
+    with (
+        socket.create_connection(address, timeout=DEADLINE_S) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as client,
+    ):
+        return client.selected_alpn_protocol()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="a client that is not ours: curl")
+def test_curl_over_http2(tmp_path: Path) -> None:
+    async def main() -> None:
+        body = bytes(range(256)) * 8_192
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            came = b""
+            while not came.endswith(b"\r\n0\r\n\r\n"):
+                came += await reader.read(65_536)
+            assert b"transfer-encoding: chunked" in head
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        (tmp_path / "up").write_bytes(body)
+        with gateway("--route", f"/=static://127.0.0.1:{server.sockets[0].getsockname()[1]}") as process:
+            command = [
+                "curl",
+                "-s",
+                "--http2-prior-knowledge",
+                "-H",
+                "Content-Length:",
+                "-T",
+                "-",
+                "-w",
+                "%{http_version}",
+            ]
+            curl = await asyncio.create_subprocess_exec(
+                *command, f"{process.url}/up", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            )
+            said, _ = await curl.communicate(body)
+            assert said == body + b"2"
+        server.close()
+
+    run(main())
+
+
 def test_tls_on_both_sides(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
@@ -314,6 +364,7 @@ def test_tls_on_both_sides(tmp_path: Path) -> None:
         with gateway("--config", str(file)) as process:
             url = f"https://localhost:{process.address[1]}/"
             assert await asyncio.to_thread(ask, url, paths["ca"]) == b"https"
+            assert await asyncio.to_thread(_agreed, process.address, paths["ca"]) == "h2"
             # Another authority's certificate takes the place of the first without a restart.
             other = trustme.CA()
             again = other.issue_cert("localhost")

@@ -10,6 +10,8 @@ import pytest
 
 import smuggling_corpus as corpus
 from gateway_process import GatewayProcess, Recorder, gateway, read_request, talk
+from http2_client import ask
+from townhall.wire.http1 import chunk
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nclean"
 TOP = re.compile(rb"^[A-Z]+ /[^ \r\n]* HTTP/1\.1\r\n(?:[a-z0-9-]+: [^\r\n\x00]*\r\n)+\r\n", re.MULTILINE)
@@ -80,6 +82,34 @@ def test_what_is_clear_is_framed_anew(name: str, front: GatewayProcess, instance
         del held[: len(message)]
         found += 1
     assert found == count
+
+
+def test_what_http1_would_read_differently_is_not_passed_on() -> None:
+    untouched = Recorder(honest)
+    with gateway("--route", f"/=static://127.0.0.1:{untouched.port}") as front:
+        for name, (rows, body) in corpus.HTTP2.items():
+            answer = ask(front.address, rows, body)
+            assert answer.reset == 1 or re.fullmatch("400|417|501", answer.status), (name, answer)
+    assert not untouched.received
+    untouched.close()
+
+
+@pytest.mark.parametrize("name", corpus.HTTP2_LENGTHS)
+def test_a_body_over_http2_is_as_long_as_was_said(name: str, front: GatewayProcess, instance: Recorder) -> None:
+    instance.reset()
+    rows, body = corpus.HTTP2_LENGTHS[name]
+    assert ask(front.address, rows, body).reset == 1
+    came = instance.all
+    assert b"\r\n\r\nGET /smuggled" not in came or b"content-length: 100\r\n" in came
+
+
+def test_a_body_over_http2_is_framed_anew(front: GatewayProcess, instance: Recorder) -> None:
+    instance.reset()
+    rows = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a"), (b":authority", b"x"))
+    assert ask(front.address, rows, corpus.SMUGGLED).body == b"clean"
+    came = instance.all
+    assert came.startswith(b"POST /a HTTP/1.1\r\n")
+    assert came.endswith(b"\r\n\r\n" + chunk(corpus.SMUGGLED) + b"0\r\n\r\n")
 
 
 class Hostile(Recorder):

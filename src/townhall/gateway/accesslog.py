@@ -72,7 +72,7 @@ def _text(trace: Trace, duration_s: float) -> str:
     now = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
     line, referer, agent = "-", "-", "-"
     if head is not None:
-        line = f"{_word(head.method)} {_word(head.target)} HTTP/1.{0 if head.fields.old else 1}"
+        line = f"{_word(head.method)} {_word(head.target)} HTTP/{head.fields.version.decode()}"
         referer = _word(head.fields.by_name.get(b"referer", b"-"))
         agent = _word(head.fields.by_name.get(b"user-agent", b"-"))
     return (
@@ -90,6 +90,7 @@ def _json(trace: Trace, duration_s: float) -> str:
         "method": _word(head.method) if head is not None else "",
         "host": _word(head.fields.authority) if head is not None else "",
         "target": _word(head.target) if head is not None else "",
+        "version": _word(head.fields.version) if head is not None else "",
         "status": trace.status,
         "code": trace.code,
         "received": trace.received,

@@ -14,6 +14,7 @@ from townhall.model.errors import Misuse, PeerMisbehaved
 from townhall.model.limits import HEADER_COUNT_MAX, PROXY_MEMO_COUNT_MAX, PROXY_MEMO_SIZE_MAX
 from townhall.wire.http1 import CHUNKED
 from townhall.wire.http1_reader import HeadSizes, RequestReader
+from townhall.wire.http2.frames import Block
 
 __all__ = ["UNTIL_CLOSE", "AnswerHead", "AnswerReader"]
 
@@ -33,7 +34,9 @@ _memo: dict[bytes, AnswerHead] = {}
 class AnswerHead:
     """The head of an answer."""
 
-    __slots__ = ("announced", "keep_alive", "length", "onward", "reason", "rendered", "status", "takes_upgrade", "via")
+    __slots__ = (
+        "announced", "blocks", "keep_alive", "length", "onward", "reason", "rendered", "status", "takes_upgrade", "via",
+    )  # fmt: skip
 
     status: int
     reason: bytes
@@ -48,8 +51,10 @@ class AnswerHead:
     onward: bytes
     """The lines that the client gets as they are."""
     via: bytes
-    rendered: dict[tuple[int, bool, bool], bytes]
+    rendered: dict[tuple[int, bytes, bool, bool], bytes]
     """What ``rendering`` made of it, remembered with it."""
+    blocks: dict[tuple[int, bytes, bool], Block]
+    """The same for ``http2_heads``."""
 
 
 class AnswerReader:
@@ -166,6 +171,7 @@ def _read(raw: bytes) -> AnswerHead:
     options: frozenset[bytes] = frozenset()
     head.takes_upgrade = head.via = b""
     head.rendered = {}
+    head.blocks = {}
     for name, value in rows:
         if name == b"connection":
             options |= options_of(value)

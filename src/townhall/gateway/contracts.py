@@ -22,8 +22,10 @@ __all__ = ["Carrier", "Client", "Taker", "Waiter"]
 class Client(Protocol):
     """The client's side of an exchange. An answer is ``begin``, ``more`` or nothing, ``end``; or ``refuse``, or ``cut``."""
 
-    blocked: bool
-    """It takes no more bytes for now."""
+    @property
+    def blocked(self) -> bool:
+        """It takes no more bytes for now."""
+        ...
 
     @property
     def unsent(self) -> int:

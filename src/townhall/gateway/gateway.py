@@ -12,6 +12,7 @@ from typing import Final
 from townhall.client.consumer import Consumer, ConsumerOptions
 from townhall.gateway.accesslog import AccessLog
 from townhall.gateway.admin import Admin
+from townhall.gateway.entry import Entry
 from townhall.gateway.inbound import Inbound
 from townhall.gateway.options import GatewayOptions
 from townhall.gateway.plane import Plane
@@ -65,7 +66,8 @@ class Gateway:
     async def listen(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
         """Accept clients on one more address; returns the host and port it has. Raises ``OSError``."""
         scheme = b"https" if tls is not None else b"http"
-        listener, bound = await listening(lambda: Inbound(self.plane, scheme), host, port, tls=tls)
+        entry = Entry if self.plane.options.http2 else Inbound
+        listener, bound = await listening(lambda: entry(self.plane, scheme), host, port, tls=tls)
         self.listeners.append(listener)
         if self._timer is None:
             self._tick()

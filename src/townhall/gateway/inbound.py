@@ -82,14 +82,9 @@ class Inbound(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else ""
         plane = self._plane
-        self._asker = self._asker._replace(
-            address=self.address.encode("ascii", "replace"),
-            trusted=plane.trusted(self.address),
-            forwarded=plane.options.forwarded,
-        )
+        self._asker = plane.asker(transport, self._asker.scheme)
+        self.address = self._asker.address.decode("ascii", "replace")
         self._transport.set_write_buffer_limits(high=limits.PROXY_BUFFER_SIZE_MAX)
         if plane.arrived(self):
             self._settle()

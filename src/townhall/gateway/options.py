@@ -25,6 +25,8 @@ class GatewayOptions(msgspec.Struct, frozen=True, kw_only=True):
     goes round in circles, so gateways that stand behind each other need different names, and replicas may share one."""
     dot_segments: bool = False
     """Let paths with ``.`` and ``..`` pass, instead of refusing them."""
+    http2: bool = True
+    """Speak HTTP/2 with clients that begin so (over TLS, those that agree on it)."""
     header_size_max: int = limits.HEADER_SIZE_MAX
     target_size_max: int = limits.TARGET_SIZE_MAX
     connections_max: int = limits.PROXY_CONNECTIONS_MAX

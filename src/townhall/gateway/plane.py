@@ -10,14 +10,18 @@ from typing import NamedTuple, Protocol
 from townhall.gateway.accesslog import AccessLog
 from townhall.gateway.buckets import Buckets
 from townhall.gateway.counters import Counters
+from townhall.gateway.http2_heads import VARYING, Http2Heads
 from townhall.gateway.keys import key_of
 from townhall.gateway.options import GatewayOptions
+from townhall.gateway.rendering import Asker
 from townhall.gateway.requests import RequestHead, RequestHeads
 from townhall.gateway.routes import Route, RouteTable, rewritten
 from townhall.gateway.services import Service
 from townhall.gateway.trace import Trace
 from townhall.model import limits, names
 from townhall.model.errors import InvalidField
+from townhall.wire.http2 import Http2Limits
+from townhall.wire.http2.memory import Memory
 
 __all__ = ["Leaver", "Plane", "Refusal", "Way"]
 
@@ -63,6 +67,13 @@ class Plane:
         self.loop = asyncio.get_running_loop()
         self.name = (options.via or f"townhall-{secrets.token_hex(4)}").encode("ascii")
         self.heads = RequestHeads(target_size_max=options.target_size_max, dot_segments=options.dot_segments)
+        self.http2 = Http2Limits(
+            streams_max=limits.PROXY_STREAMS_MAX,
+            stream_window_size=limits.PROXY_STREAM_WINDOW_SIZE,
+            header_size_max=options.header_size_max,
+        )
+        self.memory = Memory(self.http2, varying=VARYING)
+        self.http2_heads = Http2Heads(self.heads, header_size_max=options.header_size_max)
         self.table = RouteTable()
         self.counters = Counters()
         self.trusted = options.trusts()
@@ -145,6 +156,18 @@ class Plane:
         if self._log.open:
             self._log.add(trace, duration_s)
 
+    def asker(self, transport: asyncio.BaseTransport, scheme: bytes) -> Asker:
+        """Who is at the other end of a client's connection."""
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if peer else ""
+        return Asker(
+            address.encode("ascii", "replace"),
+            scheme,
+            trusted=self.trusted(address),
+            forwarded=self.options.forwarded,
+            name=self.name,
+        )
+
     def client_behind(self, claimed: bytes, address: str) -> str:
         """The client's address as trusted proxies tell it: the last one in the chain that is none of theirs."""
         for one in reversed(claimed.decode("ascii", "replace").split(",")):
@@ -155,6 +178,11 @@ class Plane:
             if not self.trusted(hop):
                 break
         return address
+
+    @property
+    def full(self) -> bool:
+        """One more client would be too many."""
+        return len(self.clients) >= self.options.connections_max
 
     def arrived(self, client: Leaver) -> bool:
         """A client has connected; False when there are too many."""

@@ -33,7 +33,7 @@ class Asker(NamedTuple):
 def field_block(fields: Fields, asker: Asker, *, authority: bytes, expects: bool) -> bytes:
     """Everything of a request's head after its first line, with the empty line at the end."""
     parts = [b"host: %b\r\n" % authority, fields.onward, _forwarded(fields, asker)]
-    parts.append(via(fields.by_name.get(b"via", b""), version=b"1.0" if fields.old else b"1.1", name=asker.name))
+    parts.append(via(fields.by_name.get(b"via", b""), version=fields.version, name=asker.name))
     if fields.length == CHUNKED:
         parts.append(_CHUNKED_LINE)
     elif fields.length or b"content-length" in fields.by_name:
@@ -72,7 +72,7 @@ def _forwarded(fields: Fields, asker: Asker) -> bytes:
 
 def answer_head(head: AnswerHead, length: int, *, name: bytes, old: bool, close: bool) -> bytes:
     """An answer's head for a client; ``length`` as ``answers.body_length_of`` says, ``old`` for a client of HTTP/1.0."""
-    variant = (length, old, close)
+    variant = (length, name, old, close)
     known = head.rendered.get(variant)
     if known is None:
         known = head.rendered[variant] = _answer_head(head, length, name=name, old=old, close=close)

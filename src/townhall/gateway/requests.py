@@ -33,7 +33,7 @@ class Fields:
 
     __slots__ = (
         "authority", "by_name", "claimed_for", "expects_continue", "forwarded", "host", "keep_alive", "length", "old", "onward",
-        "passed", "takes_trailers", "upgrade",
+        "passed", "takes_trailers", "upgrade", "version",
     )  # fmt: skip
 
     by_name: dict[bytes, bytes]
@@ -46,6 +46,8 @@ class Fields:
     """Of the body; ``CHUNKED`` when it says so itself."""
     old: bool
     """HTTP/1.0."""
+    version: bytes
+    """Of HTTP, as Via has it."""
     keep_alive: bool
     expects_continue: bool
     upgrade: bytes
@@ -156,6 +158,7 @@ def _read_fields(raw: bytes, *, old: bool, counting: bool) -> Fields:
     rows = [_row(line) for line in raw[:-4].split(b"\r\n")[1:]]
     fields = Fields()
     fields.old = old
+    fields.version = b"1.0" if old else b"1.1"
     fields.length = body_length(rows, old=old)
     check_host(rows, required=not old)
     by_name: dict[bytes, bytes] = {}

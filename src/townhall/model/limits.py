@@ -495,6 +495,10 @@ PROXY_BUFFER_SIZE_MAX: Final = 262_144
 """Unsent bytes of one side beyond which the other is not read."""
 PROXY_STOP_TIMEOUT_MS: Final = 30_000
 """How long running requests may take when the gateway stops."""
+PROXY_STREAMS_MAX: Final = 128
+"""Requests at the same time on one HTTP/2 connection of a client's; browsers take a hundred as usual."""
+PROXY_STREAM_WINDOW_SIZE: Final = 262_144
+"""What a client may send of a body ahead of its instance; with all streams, 32 MiB of a connection at the very most."""
 PROXY_ROUTES_MAX: Final = 10_000
 """In one file; finding one does not get slower with their number."""
 

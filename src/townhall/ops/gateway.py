@@ -179,7 +179,9 @@ async def _listen(gateway: Gateway, config: FileConfig, certificates: Certificat
     for number, text in enumerate(config.listen or ("",)):
         where = endpoint(text, usual_port=_USUAL_PORT, field="listen")
         if where is not None:
-            tls = certificates.context if certificates is not None else None
+            tls = None
+            if certificates is not None:
+                tls = certificates.either_context if config.options.http2 else certificates.context
             name = "http" if not number else f"http{number + 1}"
             try:
                 found[name] = Endpoint(*await gateway.listen(where.host, where.port, tls=tls))

@@ -20,6 +20,8 @@ __all__ = ["Certificates", "TlsOptions"]
 _HTTP: Final = ("http/1.1",)
 _MIXED: Final = ("http/1.1", "h2")
 """Ours comes first: who offers both (browsers, curl) wants HTTP and JSON, and gRPC clients offer h2 alone."""
+_EITHER: Final = ("h2", "http/1.1")
+"""Of a gateway, to whom both are the same, and which spares clients connections with the first."""
 
 
 class TlsOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,13 +47,15 @@ class Certificates:
         """For ``HttpServer.start``."""
         self.mixed_context = self._listener(_MIXED)
         """The same for a server with a gRPC face."""
+        self.either_context = self._listener(_EITHER)
+        """The same for a gateway."""
 
     def reload(self) -> None:
         """Read the files again. New connections get what is in them; when one cannot be used, nothing changes.
 
         Raises ``InvalidField`` as at construction.
         """
-        self._present = {speaks: _load(self._options, speaks) for speaks in (_HTTP, _MIXED)}
+        self._present = {speaks: _load(self._options, speaks) for speaks in (_HTTP, _MIXED, _EITHER)}
 
     def _listener(self, speaks: tuple[str, ...]) -> ssl.SSLContext:
         def hand_on(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:

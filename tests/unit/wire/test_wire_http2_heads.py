@@ -12,6 +12,7 @@ GOOD = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a"), (b":aut
 def test_a_good_head() -> None:
     head = head_of_fields([*GOOD, (b"te", b"trailers"), (b"content-length", b"7"), (b"x", b"")])
     assert (head.method, head.path, head.length, head.fault) == (b"POST", b"/a", 7, "")
+    assert head.authority == b"x"
     assert head.fields == [(b"te", b"trailers"), (b"content-length", b"7"), (b"x", b"")]
 
 

@@ -23,11 +23,13 @@ _ENTRY_OVERHEAD: Final = 32
 class Head:
     """One request's head, read and checked."""
 
-    __slots__ = ("fault", "fields", "length", "method", "path", "plan", "size", "whole")
+    __slots__ = ("authority", "fault", "fields", "length", "method", "path", "plan", "size", "whole")
 
     def __init__(self) -> None:
         self.method = b""
         self.path = b""
+        self.authority = b""
+        """Of ``:authority``; b"" when there is none."""
         self.fields: list[Field] = []
         """All but the pseudo fields, in order."""
         self.length = -1
@@ -62,6 +64,7 @@ def head_of_fields(fields: list[Field]) -> Head:
                 head.fault = "a field name that is none"
         if _BAD_VALUE.search(value):
             head.fault = "a field value that is none"
+    head.authority = pseudo.get(b":authority", b"")
     head.method, head.path = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
     if not (head.method and head.path and pseudo.get(b":scheme")) and head.method != b"CONNECT":
         head.fault = head.fault or "a request without method, scheme or path"
