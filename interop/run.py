@@ -90,8 +90,9 @@ SUITES = [
 def serve() -> tuple[subprocess.Popen[str], dict[str, str]]:
     """A Townhall that keeps nothing, on a free port of the loopback."""
     words = [str(Path(sys.executable).with_name("townhall")), "up", "--dev", "--native", "0", "--consul", "0"]
-    words += ["--etcd", "0", "--dns", "0", "--layouts-etcd-export", "all/,zero/=go-zero,kit-all/=go-kit"]
-    words += ["--layouts-etcd-import", "service/,fw-user.=go-zero,/fw-kit/=go-kit"]
+    words += ["--etcd", "0", "--dns", "0"]
+    words += ["--layouts-etcd-export", "all/,zero/=go-zero,kit-all/=go-kit,kitex-all/=kitex"]
+    words += ["--layouts-etcd-import", "service/,fw-user.=go-zero,/fw-kit/=go-kit,kitex/registry-etcd/=kitex"]
     process = subprocess.Popen([*words, "--ready-json"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())

@@ -1,5 +1,5 @@
-// Programs on go-zero and go-kit beside Consul's API: what go-zero publishes and go-kit registers is in the catalogue,
-// and what Consul registered, or the other of the two, is found by their own subscribers and instancers.
+// Programs on go-zero, go-kit and kitex beside Consul's API: what go-zero publishes and the others register is in the
+// catalogue, and what Consul registered, or another of them, is found by their own subscribers, instancers and resolvers.
 package main
 
 import (
@@ -7,15 +7,20 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/cloudwego/kitex/pkg/klog"
+	"github.com/cloudwego/kitex/pkg/registry"
 	"github.com/go-kit/kit/sd"
 	"github.com/go-kit/kit/sd/etcdv3"
 	"github.com/go-kit/log"
+	kitex "github.com/kitex-contrib/registry-etcd"
 	"github.com/zeromicro/go-zero/core/discov"
 	"github.com/zeromicro/go-zero/core/logx"
 )
@@ -117,8 +122,53 @@ func follow(prefix string) func() []string {
 	}
 }
 
+// resolved is whom kitex would call: addresses with their weights, and the tag "zone" where there is one. No instance is an error.
+func resolved(prefix, service string) func() []string {
+	resolver := must(kitex.NewEtcdResolver(endpoints, kitex.WithEtcdServicePrefix(prefix)))
+	return func() []string {
+		found := []string{}
+		result, err := resolver.Resolve(context.Background(), service)
+		if err != nil {
+			return found
+		}
+		for _, instance := range result.Instances {
+			zone, _ := instance.Tag("zone")
+			found = append(found, fmt.Sprintf("%s %d %s", instance.Address(), instance.Weight(), zone))
+		}
+		return found
+	}
+}
+
+func tryKitex() {
+	stock := resolved("kitex-all", "fw-stock")
+	becomes("kitex's resolver finds what Consul registered", stock, "127.0.0.1:7002 1 ")
+	info := &registry.Info{
+		ServiceName: "fw-order", Addr: must(net.ResolveTCPAddr("tcp", "127.0.0.1:7005")), Weight: 7,
+		Tags: map[string]string{"zone": "north"},
+	}
+	registrar := must(kitex.NewEtcdRegistry(endpoints))
+	if err := registrar.Register(info); err != nil {
+		check("kitex registers", false, err)
+	}
+	order := func() []string { return consul("fw-order") }
+	becomes("what kitex registers is found through Consul's API", order, "127.0.0.1:7005")
+	becomes("and by kitex itself", resolved("kitex/registry-etcd", "fw-order"), "127.0.0.1:7005 7 north")
+	everywhere := resolved("kitex-all", "fw-order")
+	becomes("and by kitex where all is shown, with weight and tags", everywhere, "127.0.0.1:7005 7 north")
+	other := must(discov.NewSubscriber(endpoints, "zero/fw-order"))
+	becomes("and by go-zero", other.Values, "127.0.0.1:7005")
+	becomes("and by go-kit", follow("kit-all/fw-order/"), "127.0.0.1:7005")
+	if err := registrar.Deregister(info); err != nil {
+		check("kitex deregisters", false, err)
+	}
+	becomes("what kitex deregisters is gone", order)
+	becomes("for kitex where all is shown too", everywhere)
+	becomes("and for go-zero", other.Values)
+}
+
 func main() {
 	logx.Disable()
+	klog.SetOutput(io.Discard)
 	put("/v1/agent/service/register", map[string]any{"Name": "fw-stock", "ID": "fw-stock-1", "Address": "127.0.0.1", "Port": 7001})
 	zero := must(discov.NewSubscriber(endpoints, "zero/fw-stock"))
 	becomes("go-zero's subscriber finds what Consul registered", zero.Values, "127.0.0.1:7001")
@@ -159,6 +209,7 @@ func main() {
 	publisher.Stop()
 	becomes("what go-zero stops publishing is gone", user)
 	becomes("for go-kit too", crossed)
+	tryKitex()
 	fmt.Printf("1..%d\n", count)
 	if failed > 0 {
 		os.Exit(1)
