@@ -21,7 +21,7 @@ from townhall.core.facts_guard import AlarmSet
 from townhall.core.keyspace import Keyspace
 from townhall.core.state import Lease, Session, State
 from townhall.core.transaction import Ground, evaluate
-from townhall.core.transaction_rules import check, only_put, puts, spans
+from townhall.core.transaction_rules import check, only_key, only_put, puts, spans
 from townhall.model import limits, names
 from townhall.model.check import CheckStatus
 from townhall.model.errors import AlreadyExists, Compacted, Conflict, InvalidField, NotFound, OverLimit
@@ -85,9 +85,11 @@ def _new_space(state: State, name: str) -> Keyspace:
 def transact_footprint(state: State, command: commands.Transact) -> Footprint:
     """See the head of this file."""
     name, transaction = command.space, command.transaction
-    put = only_put(transaction)
-    if put is not None and not put.lease and not put.session and name in state.spaces:
-        return frozenset((KeyRange(name, put.key),))
+    if name in state.spaces:
+        put = only_put(transaction)
+        key = only_key(transaction) if put is None else b"" if put.lease or put.session else put.key
+        if key:
+            return frozenset((KeyRange(name, key),))
     touched: dict[tuple[bytes, bytes], bool] = {}
     for start, end, write in spans(transaction):
         touched[start, end] = write or touched.get((start, end), False)

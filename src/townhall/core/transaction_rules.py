@@ -9,7 +9,7 @@ from townhall.model import limits
 from townhall.model.errors import InvalidField, TooLarge
 from townhall.model.keys import Compare, CompareTarget, Delete, Get, Operation, Put, Relation, Transaction
 
-__all__ = ["Span", "check", "only_put", "puts", "spans"]
+__all__ = ["Span", "check", "only_key", "only_put", "puts", "spans"]
 
 _FLAGS_MAX = (1 << 64) - 1
 _TEXTUAL = (CompareTarget.VALUE, CompareTarget.SESSION)
@@ -42,6 +42,22 @@ def only_put(transaction: Transaction) -> Put | None:
     return None
 
 
+def only_key(transaction: Transaction) -> bytes:
+    """The one key that a transaction compares and puts, whichever branch it takes, on no lease and for no session: a
+    compare and swap, as nearly all are that are more than a put. Empty for any other.
+    """
+    keys = [compare.key for compare in transaction.compares if not compare.end]
+    if len(keys) < len(transaction.compares):
+        return b""
+    written = len(keys)
+    for operations in (transaction.success, transaction.failure):
+        for op in operations:
+            if type(op) is not Put or op.lease or op.session:
+                return b""
+            keys.append(op.key)
+    return keys[0] if len(keys) > written and keys.count(keys[0]) == len(keys) else b""
+
+
 def puts(transaction: Transaction) -> bool:
     """Whether any branch, however deep, puts a key."""
     for operations in (transaction.success, transaction.failure):
@@ -57,11 +73,12 @@ def check(transaction: Transaction | Put) -> None:
     left for the levels below it (as in etcd).
     """
     if isinstance(transaction, Put):
-        _check_put(transaction)
+        if not _is_plain(transaction):
+            _check_put(transaction)
         return
     _check_level(transaction, limits.TXN_OPERATIONS_MAX, 1)
     for operations in (transaction.success, transaction.failure):
-        if len(operations) > 1 or any(type(op) is Transaction for op in operations):
+        if len(operations) > 1 or (operations and type(operations[0]) is Transaction):
             _fates(operations)
 
 
@@ -79,7 +96,8 @@ def _check_level(transaction: Transaction, count_max: int, depth: int) -> None:
     for operations in (transaction.success, transaction.failure):
         for op in operations:
             if isinstance(op, Put):
-                _check_put(op)
+                if not _is_plain(op):
+                    _check_put(op)
             elif isinstance(op, Transaction):
                 _check_level(op, count_max - count, depth + 1)
             else:
@@ -94,7 +112,8 @@ def _check_key(key: bytes, field: str = "key") -> None:
 
 
 def _check_keys(op: Compare | Get | Delete) -> None:
-    _check_key(op.key)
+    if not 0 < len(op.key) <= limits.KEY_SIZE_MAX:
+        _check_key(op.key)
     if op.end:
         _check_key(op.end, "end")
 
@@ -107,6 +126,16 @@ def _check_compare(compare: Compare) -> None:
         raise InvalidField("target", f"{compare.target!r} is nothing to compare")
     if isinstance(compare.value, bytes) != (compare.target in _TEXTUAL):
         raise InvalidField("value", f"does not fit a compare of {compare.target.name}")
+
+
+def _is_plain(put: Put) -> bool:
+    """Whether a look is enough: a key and a value within their limits, and nothing else."""
+    return (
+        0 < len(put.key) <= limits.KEY_SIZE_MAX
+        and len(put.value) <= limits.VALUE_SIZE_MAX
+        and not (put.flags or put.ignore_value or put.ignore_lease)
+        and put.extra is None
+    )
 
 
 def _check_put(put: Put) -> None:

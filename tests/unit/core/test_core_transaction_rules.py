@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from townhall.core.transaction_rules import Span, check, only_put, spans
+from townhall.core.transaction_rules import Span, check, only_key, only_put, spans
 from townhall.model import limits
 from townhall.model.errors import InvalidField, TooLarge
 from townhall.model.keys import Compare, CompareTarget, Delete, Get, Operation, Put, Relation, Transaction
@@ -32,6 +32,19 @@ def test_only_put() -> None:
     assert only_put(do(put)) is put
     for other in (do(), do(put, put), do(Get(b"k")), Transaction((KEY,), (put,)), Transaction((), (put,), (put,))):
         assert only_put(other) is None
+
+
+def test_only_key() -> None:
+    put = Put(b"k", b"")
+    for swap in (Transaction((KEY,), (put,), (put,)), Transaction((KEY, KEY), (put,)), Transaction((), (), (put,))):
+        assert only_key(swap) == b"k"
+    ranged = Compare(b"k", CompareTarget.MOD, Relation.EQUAL, 0, b"l")
+    for other in (
+        do(), Transaction((KEY,)), Transaction((ranged,), (put,)), Transaction((KEY,), (Put(b"other", b""),)),
+        Transaction((KEY,), (put,), (Get(b"k"),)), Transaction((KEY,), (Put(b"k", b"", 7),)),
+        Transaction((KEY,), (Put(b"k", b"", session="s"),)), Transaction((KEY,), (do(put),)),
+    ):  # fmt: skip
+        assert only_key(other) == b""
 
 
 @pytest.mark.parametrize(

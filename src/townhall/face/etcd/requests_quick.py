@@ -153,7 +153,10 @@ def _compare(data: bytes, at: int, end: int) -> Compare | None:
             at += 2
         elif tag in _NUMBERS and compared is None:
             compared = _NUMBERS[tag]
-            value, at = _number(data, at + 1)
+            value = data[at + 1]
+            at += 2
+            if value >= 0x80:
+                value, at = _number(data, at - 1)
         else:
             return None
     if at != end or not key or compared is None or compared != target or result >= len(_RELATIONS):
