@@ -14,7 +14,8 @@ from typing import Final
 from townhall.agent import Notice, Tell
 from townhall.agent.definitions import Definition
 from townhall.agent.docker_api import DockerApi
-from townhall.agent.docker_labels import Containers
+from townhall.agent.docker_container import neighbour_of, runs
+from townhall.agent.docker_definitions import Containers
 from townhall.client.backoff import Backoff
 from townhall.model import limits
 from townhall.model.errors import InvalidField, Unreachable
@@ -102,11 +103,13 @@ class Docker:
 
     async def _look(self, container: str) -> None:
         inspected = await self._api.inspect(container)
-        if inspected is None or not (inspected.get("State") or {}).get("Running"):
+        if inspected is None or not runs(inspected):
             self._forget(container)
             return
+        beside = neighbour_of(inspected)
+        neighbour = await self._api.inspect(beside) if beside else None
         try:
-            self._known[container] = self._containers.definitions(inspected)
+            self._known[container] = self._containers.definitions(inspected, neighbour)
             self._complaints.pop(container, None)
         except InvalidField as error:
             self._known[container] = {}

@@ -1,12 +1,13 @@
 """Docker's Engine API as far as an agent needs it: what runs, what it is, what happens. Read only.
 
-Paths carry no version: the engine then answers with its present one, and the fields read here have been the same since
-1.24. Written after the API reference of 1.43; tested against recorded answers, not against an engine.
+Calls name the version that the engine itself speaks, as its ping says: the fields read here have been the same since
+1.24, calls without a version are to go, and new engines refuse old versions.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -21,7 +22,17 @@ from townhall.model.errors import InvalidField, PeerMisbehaved, Unreachable
 __all__ = ["DOCKER_DEFAULT", "DockerApi"]
 
 DOCKER_DEFAULT: Final = "unix:///var/run/docker.sock"
-_EVENTS: Final = ("start", "die", "destroy", "pause", "unpause", "rename", "update", "health_status")
+_EVENTS: Final = (
+    "start", "die", "destroy", "pause", "unpause", "rename", "update", "health_status",
+    "connect", "disconnect",
+)  # fmt: skip
+"""The last two are those of networks."""
+_VERSION: Final = re.compile(r"\d{1,4}\.\d{1,4}")
+_ADVICE: Final[dict[type[BaseException], str]] = {
+    FileNotFoundError: "no such socket; does Docker run here, and is its socket mounted where this runs?",
+    PermissionError: "this user may not use the socket; whoever is in its group may, and is root on this machine",
+    ConnectionRefusedError: "the socket is there, but nothing listens; does Docker run?",
+}
 _BROKEN: Final = (OSError, EOFError, TimeoutError, PeerMisbehaved, msgspec.DecodeError)
 
 
@@ -33,6 +44,8 @@ class DockerApi:
         self.url = url
         parts = urlsplit(url)
         self._path = ""
+        self._version = ""
+        """As a prefix of paths; '' until the engine has told it, or where it does not."""
         self._origin = Origin("http", "docker", 80)
         try:
             port = parts.port
@@ -60,17 +73,27 @@ class DockerApi:
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncIterator[str]]:
         """The ids of containers to which something has happened, from the moment of entering, until the engine ends it."""
-        filters = quote(msgspec.json.encode({"type": ["container"], "event": list(_EVENTS)}).decode(), safe="")
+        filters = msgspec.json.encode({"type": ["container", "network"], "event": list(_EVENTS)}).decode()
         try:
-            async with asyncio.timeout(limits.CLIENT_TIMEOUT_MS / 1000):
-                connection, head = await self._ask(f"/events?filters={filters}")
+            async with asyncio.timeout(limits.AGENT_DOCKER_TIMEOUT_MS / 1000):
+                await self._learn_version()
+                connection, head = await self._ask(f"{self._version}/events?filters={quote(filters, safe='')}")
         except _BROKEN as error:
             raise self._unreachable(error) from error
         try:
-            _check(head, b"")
+            if head.status != 200:
+                raise self._unreachable(_refused(head, b""))
             yield self._happened(connection, head)
         finally:
             connection.close()
+
+    async def _learn_version(self) -> None:
+        """What the engine speaks; after a break it may be another one."""
+        head, body = await self._fetch("/_ping")
+        if head.status != 200:
+            raise _refused(head, body)
+        told = head.headers.get("api-version", "")
+        self._version = f"/v{told}" if _VERSION.fullmatch(told) else ""
 
     async def _happened(self, connection: Connection, head: Head) -> AsyncIterator[str]:
         rest = b""
@@ -81,26 +104,29 @@ class DockerApi:
                     raise PeerMisbehaved("an event of Docker's is too large")
                 for line in lines:
                     if line.strip():
-                        actor = msgspec.json.decode(line).get("Actor") or {}
-                        yield str(actor.get("ID", ""))
+                        yield _container_of(msgspec.json.decode(line))
         except (*_BROKEN, AttributeError) as error:
             raise self._unreachable(error) from error
 
     async def _get(self, target: str) -> Any:
         """The answer's JSON; None for 404."""
         try:
-            async with asyncio.timeout(limits.CLIENT_TIMEOUT_MS / 1000):
-                connection, head = await self._ask(target)
-                try:
-                    body = await connection.read_body(head, "GET", size_max=limits.AGENT_DOCKER_ANSWER_SIZE_MAX)
-                finally:
-                    connection.close()
+            async with asyncio.timeout(limits.AGENT_DOCKER_TIMEOUT_MS / 1000):
+                head, body = await self._fetch(self._version + target)
             if head.status == 404:
                 return None
-            _check(head, body)
+            if head.status != 200:
+                raise _refused(head, body)
             return msgspec.json.decode(body)
         except _BROKEN as error:
             raise self._unreachable(error) from error
+
+    async def _fetch(self, target: str) -> tuple[Head, bytes]:
+        connection, head = await self._ask(target)
+        try:
+            return head, await connection.read_body(head, "GET", size_max=limits.AGENT_DOCKER_ANSWER_SIZE_MAX)
+        finally:
+            connection.close()
 
     async def _ask(self, target: str) -> tuple[Connection, Head]:
         if self._path:
@@ -116,9 +142,17 @@ class DockerApi:
             raise
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(f"Docker at {self.url}: {error or 'no answer'}", kind="connect", sent=False)
+        text = next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), str(error) or "no answer")
+        return Unreachable(f"Docker at {self.url}: {text}", kind="connect", sent=False)
 
 
-def _check(head: Head, body: bytes) -> None:
-    if head.status != 200:
-        raise PeerMisbehaved(f"status {head.status}: {body[:200].decode('utf-8', 'replace').strip()}")
+def _container_of(event: dict[str, Any]) -> str:
+    """The container that an event is about; of a network's, the one that it names."""
+    actor = event.get("Actor") or {}
+    if event.get("Type") == "network":
+        return str((actor.get("Attributes") or {}).get("container", ""))
+    return str(actor.get("ID", ""))
+
+
+def _refused(head: Head, body: bytes) -> PeerMisbehaved:
+    return PeerMisbehaved(f"status {head.status}: {body[:200].decode('utf-8', 'replace').strip()}")

@@ -1,250 +1,126 @@
-"""What a container's labels and environment say of the services in it.
+"""Townhall's own labels: what a container says of the services in it.
 
-``townhall.*`` labels first; then Registrator's names, ``SERVICE_NAME`` or ``SERVICE_<port>_NAME``, as labels or in the
-environment. A container with neither is not registered. An image brings labels of whoever built it: so they may name
-checks of the container's own ports only, never other hosts and never commands.
+``townhall.name`` and the like are about its one port, or the one that ``townhall.port`` names; ``townhall.8080.name`` is
+about that port alone and wins over what is said for all.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from townhall.agent.checks import check_of, timing_of
-from townhall.agent.definitions import Definition
-from townhall.agent.durations import duration_ms
-from townhall.client.definitions import Service
-from townhall.client.records import Health
-from townhall.model import limits, names
-from townhall.model.check import CheckDefinition, CheckStatus
+from townhall.agent.docker_container import Container, Port, port_of
 from townhall.model.errors import InvalidField
 
-__all__ = ["Containers"]
+__all__ = ["Wanted", "is_true", "wanted_by_labels"]
 
 _PREFIX: Final = "townhall."
 _KNOWN: Final = (
     "name", "port", "check", "check.interval", "check.timeout", "tags", "weight", "zone", "region", "cluster", "group",
     "namespace", "ignore", "network",
 )  # fmt: skip
-_ANYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104 - what Docker shows for a port that is published everywhere
-_REGISTRATOR_OWN: Final = ("NAME", "TAGS", "ID", "IGNORE", "CHECK_HTTP", "CHECK_TCP", "CHECK_INTERVAL", "CHECK_TIMEOUT")
-
-
-@dataclass(frozen=True, slots=True)
-class _Container:
-    """What an inspection says, as far as it matters here."""
-
-    name: str
-    labels: Mapping[str, str]
-    environ: Mapping[str, str]
-    ports: Mapping[int, tuple[str, int] | None]
-    """TCP ports: where each is published (address, port), None where it is only exposed."""
-    networks: Mapping[str, str]
-    host_network: bool
-    health: Health | None
+_OF_ONE_PORT: Final = re.compile(r"(\d+(?:/[a-z]+)?)\.(.+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Containers:
-    """How definitions are made of containers."""
+class Wanted:
+    """One service as a container describes it: texts that nobody has looked at yet."""
 
-    host: str
-    """Part of every id, so that agents of several machines do not meet: ``docker-HOST-CONTAINER-PORT``."""
-    timing: CheckDefinition
-    by_container_address: bool = False
-    """Register the container's own address and port instead of the published ones."""
+    port: Port
+    name: str
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    weight: str = ""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """``namespace``, ``group``, ``region``, ``zone`` and ``cluster``, as far as given."""
+    network: str = ""
+    check: str = ""
+    interval: str = ""
+    timeout: str = ""
+    deregister_after: str = ""
+    check_more: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields of the check."""
 
-    def definitions(self, inspected: Mapping[str, Any]) -> dict[str, Definition]:
-        """The services of one container, by id. Raises InvalidField, whose message names container and label."""
-        try:
-            container = _read(inspected)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidField("container", f"Docker's description cannot be read: {error!r}") from error
-        try:
-            return {one.service.id: one for one in self._of(container)}
-        except InvalidField as error:
-            raise InvalidField(f"container {container.name}", error.message, advice=error.advice) from error
 
-    def _of(self, container: _Container) -> list[Definition]:
-        labels = {
-            name.removeprefix(_PREFIX): value for name, value in container.labels.items() if name.startswith(_PREFIX)
-        }
-        if _true(labels.get("ignore", "")) or (not labels.get("name") and _true(_given(container).get("IGNORE", ""))):
-            return []
-        unknown = [name for name in labels if name not in _KNOWN and not name.startswith("meta.")]
-        if unknown:
-            raise InvalidField(
-                _PREFIX + unknown[0], "no such label", advice=f"there are {', '.join(_KNOWN)} and meta.*"
-            )
-        if labels.get("name"):
-            return [self._labelled(container, labels)]
-        if labels:
+def wanted_by_labels(container: Container) -> list[Wanted] | None:
+    """The services that labels name; None when there are no labels of ours. Raises InvalidField."""
+    labels = {name.removeprefix(_PREFIX): text for name, text in container.labels.items() if name.startswith(_PREFIX)}
+    if not labels:
+        return None
+    shared, single = _split(labels)
+    if is_true(shared.get("ignore", "")):
+        return []
+    named = [port for port, own in single.items() if own.get("name")]
+    if not named:
+        if not shared.get("name"):
             raise InvalidField("townhall.name", "is needed beside other townhall labels")
-        return self._registrator(container)
-
-    def _labelled(self, container: _Container, labels: Mapping[str, str]) -> Definition:
-        port = _port(container, labels.get("port", ""))
-        service = self._service(
-            container,
-            port,
-            name=labels["name"],
-            network=labels.get("network", ""),
-            namespace=names.namespace(labels.get("namespace") or "default"),
-            group=names.namespace(labels.get("group") or "default", "group"),
-            tags=_listed(labels.get("tags", "")),
-            metadata={key.removeprefix("meta."): value for key, value in labels.items() if key.startswith("meta.")},
-            weight=_number(labels.get("weight", "")),
-            **{key: names.label(labels.get(key, ""), key, empty=True) for key in ("region", "zone", "cluster")},
-        )
-        interval, timeout = labels.get("check.interval", ""), labels.get("check.timeout", "")
-        checks = self._checks(service, labels.get("check", ""), interval, timeout)
-        return Definition(service=service, checks=checks, health=container.health)
-
-    def _registrator(self, container: _Container) -> list[Definition]:
-        given = _given(container)
-        numbers = [port for port in container.ports if container.ports[port] is not None or self.by_container_address]
-        wanted = [port for port in numbers if given.get(f"{port}_NAME") or given.get("NAME")]
-        found = []
-        for port in wanted:
-            own = {key.removeprefix(f"{port}_"): value for key, value in given.items() if key.startswith(f"{port}_")}
-            shared = {key: value for key, value in given.items() if not key.split("_")[0].isdigit()}
-            if _true(own.get("IGNORE", "")):
-                continue
-            values = shared | own
-            name = own.get("NAME") or (values["NAME"] if len(numbers) == 1 else f"{values['NAME']}-{port}")
-            metadata = {key.lower(): value for key, value in values.items() if key not in _REGISTRATOR_OWN}
-            service = self._service(container, port, name=name, tags=_listed(values.get("TAGS", "")), metadata=metadata)
-            text = f"http:{values['CHECK_HTTP']}" if values.get("CHECK_HTTP") else ""
-            text = "tcp" if not text and _true(values.get("CHECK_TCP", "")) else text
-            checks = self._checks(service, text, values.get("CHECK_INTERVAL", ""), values.get("CHECK_TIMEOUT", ""))
-            found.append(Definition(service=service, checks=checks, health=container.health))
-        return found
-
-    def _service(self, container: _Container, port: int, *, name: str, network: str = "", **more: Any) -> Service:
-        more["tags"], more["metadata"] = names.tags(more.get("tags", ())), names.metadata(more.get("metadata", {}))
-        address, outer = self._reached(container, port, network)
-        return Service(
-            name=names.service(name, "name"),
-            id=names.instance_id(f"docker-{self.host}-{container.name}-{port}"),
-            port=outer,
-            address=address or None,
-            **more,
-        )
-
-    def _reached(self, container: _Container, port: int, network: str) -> tuple[str, int]:
-        """Address ('' for that of this machine) and port under which others reach a container's port."""
-        if container.host_network:
-            return "", port
-        if not self.by_container_address:
-            published = container.ports.get(port)
-            if published is None:
-                raise InvalidField(
-                    f"port {port}", "is not published",
-                    advice=f"start it with -p {port}, or the agent with --docker-address container",
-                )  # fmt: skip
-            return ("" if published[0] in _ANYWHERE else published[0]), published[1]
-        address = container.networks.get(network) if network else next(iter(container.networks.values()), "")
-        if not address:
-            raise InvalidField("network", f"the container has no address{f' in {network}' if network else ''}")
-        return address, port
-
-    def _checks(self, service: Service, text: str, interval: str, timeout: str) -> dict[str, CheckDefinition]:
-        if not text or text == "none":
-            return {}
-        kind, _, rest = text.partition(":")
-        if kind == "script":
-            raise InvalidField("check", "a label may not run commands on this machine", advice="use http, tcp or grpc")
-        if rest.startswith("//") or (kind == "tcp" and rest):
-            raise InvalidField(
-                "check", f"{text!r} looks elsewhere than at the container", advice="write http:/path or tcp"
-            )
-        try:
-            timing = timing_of(
-                interval_ms=duration_ms(interval) if interval else self.timing.interval_ms,
-                timeout_ms=duration_ms(timeout) if timeout else None,
-                failures=self.timing.failures_before_critical,
-                successes=self.timing.success_before_passing,
-            )
-        except ValueError as error:
-            raise InvalidField("check", str(error)) from error
-        return {text: check_of(text, port=service.port, timing=timing)}
+        named = [_port(container, shared.get("port", ""))]
+    elif shared.get("port"):
+        raise InvalidField("townhall.port", "says nothing beside names for single ports", advice="remove it")
+    stray = [port for port in single if port not in named]
+    if stray:
+        raise InvalidField(f"townhall.{stray[0]}.name", "is needed beside other labels for this port")
+    every = [(port, {**shared, **single.get(port, {})}) for port in named]
+    return [_wanted(port, texts) for port, texts in every if not is_true(texts.get("ignore", ""))]
 
 
-def _read(inspected: Mapping[str, Any]) -> _Container:
-    config, settings = inspected["Config"], inspected.get("NetworkSettings") or {}
-    published = settings.get("Ports") or {}
-    ports: dict[int, tuple[str, int] | None] = {}
-    for text in sorted({*(config.get("ExposedPorts") or {}), *published}):
-        number, _, protocol = text.partition("/")
-        if protocol not in ("", "tcp"):
-            continue
-        bindings = published.get(text) or []
-        # IPv4 before IPv6, which Docker lists beside it for the same port.
-        binding = next(iter(sorted(bindings, key=lambda one: ":" in (one.get("HostIp") or ""))), None)
-        ports[int(number)] = (binding.get("HostIp") or "", int(binding["HostPort"])) if binding else None
-    networks = {}
-    for name, network in (settings.get("Networks") or {}).items():
-        address = (network or {}).get("IPAddress") or (network or {}).get("GlobalIPv6Address")
-        if address:
-            networks[name] = str(address)
-    return _Container(
-        name=str(inspected["Name"]).lstrip("/"),
-        labels=dict(config.get("Labels") or {}),
-        environ=dict(one.partition("=")[::2] for one in config.get("Env") or []),
-        ports=ports,
-        networks=networks,
-        host_network=(inspected.get("HostConfig") or {}).get("NetworkMode") == "host",
-        health=_health(inspected.get("State") or {}),
+def _split(labels: Mapping[str, str]) -> tuple[dict[str, str], dict[Port, dict[str, str]]]:
+    """Labels for all ports, and those for single ones."""
+    shared: dict[str, str] = {}
+    single: dict[Port, dict[str, str]] = {}
+    for label, text in labels.items():
+        match = _OF_ONE_PORT.fullmatch(label)
+        name = match[2] if match else label
+        if (name not in _KNOWN and not name.startswith("meta.")) or (match and name == "port"):
+            raise InvalidField(_PREFIX + label, "no such label", advice=f"there are {', '.join(_KNOWN)} and meta.*")
+        if match:
+            try:
+                single.setdefault(port_of(match[1]), {})[name] = text
+            except ValueError as error:
+                raise InvalidField(_PREFIX + label, str(error)) from error
+        else:
+            shared[name] = text
+    return shared, single
+
+
+def _wanted(port: Port, texts: Mapping[str, str]) -> Wanted:
+    return Wanted(
+        port=port,
+        name=texts["name"],
+        tags=tuple(part.strip() for part in texts.get("tags", "").split(",") if part.strip()),
+        metadata={key.removeprefix("meta."): value for key, value in texts.items() if key.startswith("meta.")},
+        weight=texts.get("weight", ""),
+        places={key: texts[key] for key in ("namespace", "group", "region", "zone", "cluster") if texts.get(key)},
+        network=texts.get("network", ""),
+        check=texts.get("check", ""),
+        interval=texts.get("check.interval", ""),
+        timeout=texts.get("check.timeout", ""),
     )
 
 
-def _health(state: Mapping[str, Any]) -> Health | None:
-    """What Docker itself says: paused, or the image's HEALTHCHECK. None when it says nothing."""
-    if state.get("Paused"):
-        return Health(CheckStatus.CRITICAL, "the container is paused")
-    health = state.get("Health") or {}
-    status = health.get("Status")
-    if status in (None, "", "none"):
-        return None
-    if status == "healthy":
-        return Health(CheckStatus.PASSING)
-    log = health.get("Log") or []
-    output = str((log[-1] or {}).get("Output") or "") if log else ""
-    first = next((line.strip() for line in output.splitlines() if line.strip()), "")
-    text = f"Docker's health check says {status}{f': {first}' if first else ''}"
-    return Health(CheckStatus.CRITICAL, text[: limits.AGENT_REASON_SIZE_MAX])
-
-
-def _given(container: _Container) -> dict[str, str]:
-    """Registrator's values without ``SERVICE_``; labels win over the environment."""
-    both = {**container.environ, **container.labels}
-    return {name.removeprefix("SERVICE_"): value for name, value in both.items() if name.startswith("SERVICE_")}
-
-
-def _port(container: _Container, text: str) -> int:
+def _port(container: Container, text: str) -> Port:
+    """The port of a container that names one service."""
     if text:
-        if not (text.isascii() and text.isdecimal() and 0 < int(text) <= limits.PORT_MAX):
-            raise InvalidField("townhall.port", f"{text!r} is no port")
-        return int(text)
-    published = [port for port, where in container.ports.items() if where is not None]
-    candidates = published or list(container.ports)
+        try:
+            return port_of(text)
+        except ValueError as error:
+            raise InvalidField("townhall.port", str(error)) from error
+    ports = container.ports
+    # TCP where there is any, and what is published before what is only exposed.
+    candidates = [port for port in ports if port.protocol == "tcp"] or list(ports)
+    candidates = [port for port in candidates if ports[port]] or candidates
     if len(candidates) != 1:
         shown = ", ".join(str(port) for port in candidates) or "none"
-        raise InvalidField("townhall.port", f"is needed: the container's ports are {shown}")
+        raise InvalidField(
+            "townhall.port",
+            f"is needed: the container's ports are {shown}",
+            advice="or name each service: townhall.PORT.name" if candidates else "",
+        )
     return candidates[0]
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _number(text: str) -> float:
-    try:
-        return names.weight(float(text or 1))
-    except ValueError as error:
-        raise InvalidField("townhall.weight", f"{text!r} is no number") from error
-
-
-def _true(text: str) -> bool:
+def is_true(text: str) -> bool:
+    """As people write it in labels and variables."""
     return text.strip().lower() not in ("", "0", "false", "no")

@@ -517,6 +517,8 @@ AGENT_FILE_SIZE_MAX: Final = 1_048_576
 """Of one service file; a hundred services with their checks are some 50 KB."""
 AGENT_REMOVALS_FREE: Final = 3
 """So many files must vanish at once, and more than half, before that is taken for an accident."""
+AGENT_DOCKER_TIMEOUT_MS: Final = 30_000
+"""For one answer of Docker's, which has a container wait until it has been started; docker-py waits a minute."""
 AGENT_DOCKER_LIST_MS: Final = 60_000
 """How often the whole list of containers is read although events came: an event may have been lost."""
 AGENT_DOCKER_EVENT_SIZE_MAX: Final = 1_048_576

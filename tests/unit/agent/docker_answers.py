@@ -1,8 +1,24 @@
-"""Answers of Docker's Engine API as its reference (1.43) shows them, cut to a few fields beside those that are read."""
+"""Answers of Docker's Engine API, cut to a few fields beside those that are read.
+
+``docker_recorded.json`` holds what an engine (20.10, API 1.41) said of real containers, with addresses of documentation in
+the place of its own: ``w1`` plain, ``hc`` with a health check, ``ho`` in the machine's network, ``v6`` published on ::1,
+``nn`` in two networks, ``sc`` in the network of ``w1``, ``re`` with Registrator's variables, ``mp`` paused and with many
+ports, ``rs`` between two starts.
+"""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
+
+_RECORDED = json.loads((Path(__file__).parent / "docker_recorded.json").read_text())
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """``GET /containers/{id}/json`` as an engine answered it."""
+    found: dict[str, Any] = _RECORDED[name]
+    return found
 
 
 def container(

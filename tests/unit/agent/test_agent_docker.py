@@ -18,7 +18,7 @@ from townhall.agent.checks import timing_of
 from townhall.agent.definitions import Definition
 from townhall.agent.docker import Docker
 from townhall.agent.docker_api import DOCKER_DEFAULT, DockerApi
-from townhall.agent.docker_labels import Containers
+from townhall.agent.docker_definitions import Containers
 from townhall.model import limits
 from townhall.model.errors import InvalidField, Unreachable
 
@@ -32,8 +32,12 @@ class Engine:
         self.path = path
         self.containers: dict[str, dict[str, Any]] = {}
         self.streams: list[asyncio.StreamWriter] = []
+        self.writers: list[asyncio.StreamWriter] = []
+        """All that were ever accepted: a client may go in the middle of its question."""
         self.asked: list[str] = []
         self.broken = ""
+        self.status = "200 OK"
+        self.version = "1.41"
         self._server: asyncio.Server | None = None
 
     def put(self, name: str, **given: Any) -> None:
@@ -45,24 +49,41 @@ class Engine:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        for writer in self.streams:
+        for writer in self.writers:
             writer.close()
         self.streams.clear()
+        self.writers.clear()
         await asyncio.sleep(0)
 
     def happen(self, name: str, action: str, *, split: bool = False) -> None:
         line = json.dumps(event(name, action)).encode() + b"\n"
-        pieces = [line[:10], line[10:]] if split else [line]
+        self.write(*([line[:10], line[10:]] if split else [line]))
+
+    def write(self, *pieces: bytes) -> None:
+        """To everybody who follows events, a chunk for each."""
         for writer in self.streams:
             for piece in pieces:
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.writers.append(writer)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except EOFError:
+            return
         target = head.split(" ")[1]
         self.asked.append(target)
+        prefix = f"/v{self.version}" if self.version else ""
+        if target == "/_ping":
+            told = f"Api-Version: {self.version}\r\n" if self.version else ""
+            writer.write(f"HTTP/1.1 {self.status}\r\n{told}Content-Length: 2\r\n\r\nOK".encode())
+            writer.close()
+            return
+        assert target.startswith(prefix), "the engine's own version"
+        target = target.removeprefix(prefix)
         if target.startswith("/events"):
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+            head = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+            writer.write(f"HTTP/1.1 {self.status}\r\n{head}".encode())
             self.streams.append(writer)
             return
         status, body = "200 OK", self.broken.encode()
@@ -145,8 +166,28 @@ def test_containers_come_and_go_with_events() -> None:
 
     stage = play(script)
     assert stage.notices == []
-    assert "health_status" in stage.engine.asked[0], "events are followed before the list is read"
-    assert stage.engine.asked[1] == "/containers/json"
+    assert "health_status" in stage.engine.asked[1], "events are followed before the list is read"
+    assert (stage.engine.asked[0], stage.engine.asked[2]) == ("/_ping", "/v1.41/containers/json")
+
+
+def test_a_network_that_a_container_joins_and_a_network_that_it_shares() -> None:
+    async def script(stage: Stage) -> None:
+        stage.engine.put("first")
+        shared = container("second", labels={"townhall.name": "second", "townhall.port": "80"}, ports={})
+        stage.engine.containers["id-second"] = shared
+        await stage.until("first")
+        shared["HostConfig"]["NetworkMode"] = "container:id-first"
+        joined = {
+            "Type": "network",
+            "Action": "connect",
+            "Actor": {"ID": "n", "Attributes": {"container": "id-second"}},
+        }
+        stage.engine.write(json.dumps(joined).encode() + b"\n")
+        await stage.until("first", "second")
+        assert stage.found["docker-h1-second-80"].service.port == stage.found["docker-h1-first-80"].service.port
+
+    (notice,) = play(script).notices
+    assert "second: port 80: is not published" in notice.text
 
 
 def test_an_engine_that_went_changes_nothing_and_is_read_anew_when_it_is_back() -> None:
@@ -195,10 +236,11 @@ def test_a_container_that_is_labelled_badly_is_told_once_and_alone(monkeypatch: 
 
 def test_what_is_no_docker() -> None:
     async def main() -> None:
-        with pytest.raises(Unreachable, match="No such file"):
+        with pytest.raises(Unreachable, match="no such socket; does Docker run here"):
             await DockerApi("unix:///nowhere/docker.sock").running()
         with tempfile.TemporaryDirectory() as folder:
             engine = Engine(str(Path(folder) / "docker.sock"))
+            engine.version = ""  # Told by none of them; nor is it asked for before the events.
             await engine.start()
             api = DockerApi(f"unix://{engine.path}")
             for answer in ("{", "{}"):
@@ -207,6 +249,11 @@ def test_what_is_no_docker() -> None:
                     await api.running()
             engine.broken = ""
             assert await api.inspect("id-nobody") is None
+            engine.status = "500 Internal Server Error"
+            with pytest.raises(Unreachable, match="status 500: OK"):
+                async with api.events():
+                    pass
+            engine.status = "200 OK"
             async with api.events() as events:
                 while not engine.streams:  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
@@ -214,9 +261,12 @@ def test_what_is_no_docker() -> None:
                 with pytest.raises(Unreachable):
                     await anext(events)
             await engine.stop()
+            with pytest.raises(Unreachable, match="nothing listens"):
+                await api.running()
 
     asyncio.run(main())
     assert limits.AGENT_DOCKER_EVENT_SIZE_MAX <= limits.AGENT_DOCKER_ANSWER_SIZE_MAX
+    assert limits.AGENT_DOCKER_TIMEOUT_MS < limits.AGENT_DOCKER_LIST_MS
 
 
 @pytest.mark.parametrize("url", ["", "unix://", "ftp://x", "tcp://", "tcp://127.0.0.1:x", "/var/run/docker.sock"])

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-_DOCKER_DEFAULT: Final = "unix:///var/run/docker.sock"
-
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -47,9 +45,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--docker",
         nargs="?",
-        const=_DOCKER_DEFAULT,
+        const="",
         metavar="URL",
-        help=f"register containers by their labels; default {_DOCKER_DEFAULT}",
+        help="register containers by their labels; default DOCKER_HOST of the environment, or "
+        "unix:///var/run/docker.sock",
     )
     parser.add_argument(
         "--docker-address",
@@ -77,7 +76,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if not arguments.config and arguments.docker is None:
         return complain("agent needs --config PATH or --docker", USAGE)
-    from townhall.agent.docker_api import DockerApi  # noqa: PLC0415 - see commands
+    from townhall.agent.docker_api import DOCKER_DEFAULT, DockerApi  # noqa: PLC0415 - see commands
     from townhall.agent.folder import Folder  # noqa: PLC0415
     from townhall.ops.notices import teller  # noqa: PLC0415
 
@@ -85,7 +84,8 @@ def _run(arguments: argparse.Namespace) -> int:
     tell = teller(json=target.json, quiet=arguments.quiet)
     try:
         choice, timing = choice_of(arguments), timing_given(arguments)
-        engine = None if arguments.docker is None else DockerApi(arguments.docker)
+        url = arguments.docker or os.environ.get("DOCKER_HOST") or DOCKER_DEFAULT
+        engine = None if arguments.docker is None else DockerApi(url)
     except InvalidField as error:
         return complain(str(error), USAGE)
     for path in arguments.config:
@@ -162,7 +162,7 @@ async def _follow_files(folder: Folder, agent: Agent, again: asyncio.Event) -> N
 
 def _docker(sources: _Sources, arguments: argparse.Namespace, agent: Agent) -> Docker:
     from townhall.agent.docker import Docker  # noqa: PLC0415 - see commands
-    from townhall.agent.docker_labels import Containers  # noqa: PLC0415
+    from townhall.agent.docker_definitions import Containers  # noqa: PLC0415
 
     assert sources.engine is not None
     containers = Containers(
