@@ -35,7 +35,7 @@ class AnswerHead:
     """The head of an answer."""
 
     __slots__ = (
-        "announced", "blocks", "keep_alive", "length", "onward", "reason", "rendered", "status", "takes_upgrade", "via",
+        "announced", "blocks", "keep_alive", "length", "onward", "reason", "rendered", "status", "takes_upgrade", "version", "via",
     )  # fmt: skip
 
     status: int
@@ -50,6 +50,8 @@ class AnswerHead:
     """The protocol of a 101."""
     onward: bytes
     """The lines that the client gets as they are."""
+    version: bytes
+    """Of HTTP, as Via has it."""
     via: bytes
     rendered: dict[tuple[int, bytes, bool, bool], bytes]
     """What ``rendering`` made of it, remembered with it."""
@@ -170,6 +172,7 @@ def _read(raw: bytes) -> AnswerHead:
     head.length, head.announced = _length(rows, old=old)
     options: frozenset[bytes] = frozenset()
     head.takes_upgrade = head.via = b""
+    head.version = b"1.0" if old else b"1.1"
     head.rendered = {}
     head.blocks = {}
     for name, value in rows:

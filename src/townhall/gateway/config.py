@@ -161,6 +161,7 @@ def _checks(route: Route) -> list[tuple[str, bool, str]]:
         ("headers", all(_NAME.fullmatch(one) and _latin(v) for one, v in route.headers.items()), "names and values"),
         ("methods", all(_NAME.fullmatch(one) for one in route.methods), "a list of methods"),
         ("balancer", route.balancer in BY_NAME, f"one of {', '.join(BY_NAME)}"),
+        ("protocol", route.protocol in ("http/1.1", "h2"), "http/1.1 or h2"),
         ("retries", 0 <= route.retries <= 10, "0 to 10"),
         ("retry_statuses", all(500 <= one <= 599 for one in route.retry_statuses), "statuses from 500 to 599"),
         ("panic_threshold", 0 <= route.panic_threshold <= 1, "a share between 0 and 1"),

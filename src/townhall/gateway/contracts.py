@@ -76,13 +76,20 @@ class Client(Protocol):
 class Carrier(Protocol):
     """One request's way to an instance."""
 
-    endpoint: Endpoint
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it leads."""
+        ...
+
     taker: Taker | None
     """Who is told of what comes; nobody is any more after ``finished`` and ``close``."""
-    blocked: bool
-    """The instance takes no more bytes for now."""
     reused: bool
     """Other requests went this way before, so the instance may have ended it already."""
+
+    @property
+    def blocked(self) -> bool:
+        """The instance takes no more bytes for now."""
+        ...
 
     @property
     def unsent(self) -> int:
@@ -134,8 +141,10 @@ class Taker(Protocol):
         """What came is no answer."""
         ...
 
-    def lost(self, carrier: Carrier, *, untouched: bool) -> None:
-        """It ended before the answer did; ``untouched``: not a byte had come."""
+    def lost(self, carrier: Carrier, *, untouched: bool, unprocessed: bool) -> None:
+        """It ended before the answer did. ``untouched``: not a byte had come; ``unprocessed``: the instance has said that
+        it did nothing.
+        """
         ...
 
     def writable(self) -> None:

@@ -292,9 +292,10 @@ class Exchange:
 
     # --- what goes wrong
 
-    def lost(self, carrier: Carrier, *, untouched: bool) -> None:
+    def lost(self, carrier: Carrier, *, untouched: bool, unprocessed: bool) -> None:
         self._carrier = None
-        if carrier.reused and untouched and self._repeatable_now:
+        again = unprocessed or (untouched and self._repeatable)
+        if carrier.reused and again and self._body is not None and not self._committed:
             # A kept connection that the instance closed at the moment we used it (RFC 9112 §9.3.1): no failure of its.
             self._once_more()
         else:

@@ -26,7 +26,7 @@ __all__ = ["Gateway"]
 _log = logging.getLogger("townhall.gateway")
 _TICK_S: Final = 1.0
 _APART: Final = (
-    "service", "balancer", "panic_threshold", "subset", "tls", "tls_ca", "tls_name", "max_connections",
+    "service", "balancer", "panic_threshold", "subset", "protocol", "tls", "tls_ca", "tls_name", "max_connections",
     "connect_timeout", "failures", "service_failures",
 )  # fmt: skip
 """Routes that agree in these share a service's connections, balancer and ejections."""
@@ -194,4 +194,5 @@ def _client_context(route: Route) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise InvalidField("tls_ca", f"{route.tls_ca} cannot be used: {error}") from error
     context.check_hostname = bool(route.tls_name)
+    context.set_alpn_protocols([route.protocol])
     return context

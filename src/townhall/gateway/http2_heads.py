@@ -8,22 +8,25 @@ HTTP/1.1 (a path with a space, two hosts) is refused before it can become two re
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from townhall.gateway.answers import UNTIL_CLOSE, AnswerHead
-from townhall.gateway.fields import via
+from townhall.gateway.fields import rendered, via
 from townhall.gateway.requests import Fields, RequestHead, RequestHeads
+from townhall.model.limits import PROXY_MEMO_COUNT_MAX, PROXY_MEMO_SIZE_MAX
 from townhall.wire.http1 import refusal
 from townhall.wire.http2.frames import Block, block
-from townhall.wire.http2.heads import Head
+from townhall.wire.http2.heads import OF_CONNECTIONS, Field, Head
 
-__all__ = ["VARYING", "Http2Heads", "answer_block", "trailer_block"]
+__all__ = ["VARYING", "Http2Heads", "answer_block", "answer_of", "request_block", "trailer_block"]
 
 VARYING: Final = b"grpc-timeout"
 """The one field that clients send anew with each request, which ``wire.http2.memory`` keeps apart."""
 
 _TIMEOUT: Final = re.compile(rb"[0-9]{1,8}[HMSmun]")
-_VERSION: Final = b"2"
+VERSION: Final = b"2"
 
 
 class Http2Heads:
@@ -90,7 +93,7 @@ def _over_http2(fields: Fields) -> Fields:
     found = Fields()
     for name in Fields.__slots__:
         setattr(found, name, getattr(fields, name))
-    found.version = _VERSION
+    found.version = VERSION
     found.keep_alive = True
     # The only value that TE may have there (RFC 9113 §8.2.2).
     found.takes_trailers = b"te" in fields.by_name
@@ -110,12 +113,44 @@ def answer_block(head: AnswerHead, length: int, *, name: bytes, ends: bool) -> B
 def _answer_block(head: AnswerHead, length: int, *, name: bytes, ends: bool) -> Block:
     rows = [(b":status", b"%d" % head.status), *_rows_of(head.onward)]
     if head.status >= 200:
-        rows += _rows_of(via(head.via, version=b"1.1", name=name))
+        rows += _rows_of(via(head.via, version=head.version, name=name))
         if 0 < length < UNTIL_CLOSE:
             rows.append((b"content-length", b"%d" % length))
         elif not length and head.announced and head.status != 204:
             rows.append((b"content-length", head.announced))
     return block(rows, ends=ends)
+
+
+def answer_of(status: int, rows: Sequence[Field], *, ended: bool) -> AnswerHead:
+    """The head of an instance's answer; its fields were checked. ``ended``: nothing follows it."""
+    head = AnswerHead()
+    head.status = status
+    head.reason = head.takes_upgrade = b""
+    head.announced = next((value for name, value in rows if name == b"content-length"), b"")
+    head.length = int(head.announced) if head.announced else (0 if ended else None)
+    head.keep_alive = True
+    head.via = b", ".join([value for name, value in rows if name == b"via"])
+    head.onward = rendered([row for row in rows if row[0] not in (b"content-length", b"via")])
+    head.version = VERSION
+    head.rendered, head.blocks = {}, {}
+    return head
+
+
+def request_block(method: bytes, target: bytes, fields: bytes, *, scheme: bytes, ends: bool) -> Block:
+    """A request's head for an instance; ``fields`` as ``rendering.field_block`` makes them."""
+    if len(target) + len(fields) > PROXY_MEMO_SIZE_MAX:
+        return _request_block(method, target, fields, scheme, ends)
+    return _known_block(method, target, fields, scheme, ends)
+
+
+def _request_block(method: bytes, target: bytes, fields: bytes, scheme: bytes, ends: bool) -> Block:
+    rows = _rows_of(fields)
+    authority = next((value for name, value in rows if name == b"host"), b"")
+    first = [(b":method", method), (b":scheme", scheme), (b":authority", authority), (b":path", target)]
+    return block([*first, *(row for row in rows if row[0] != b"host" and row[0] not in OF_CONNECTIONS)], ends=ends)
+
+
+_known_block = lru_cache(PROXY_MEMO_COUNT_MAX)(_request_block)
 
 
 def trailer_block(lines: bytes) -> Block:
@@ -126,6 +161,7 @@ def trailer_block(lines: bytes) -> Block:
 def _rows_of(lines: bytes) -> list[tuple[bytes, bytes]]:
     rows = []
     for line in lines.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        rows.append((name, value.strip(b" \t")))
+        name, colon, value = line.partition(b":")
+        if colon:
+            rows.append((name, value.strip(b" \t")))
     return rows

@@ -18,7 +18,7 @@ from townhall.gateway.contracts import Carrier
 from townhall.gateway.exchange import Exchange
 from townhall.gateway.http2_heads import answer_block, trailer_block
 from townhall.gateway.plane import Refusal, Way
-from townhall.gateway.problems import TABLE, Problem, of_misuse, said
+from townhall.gateway.problems import GRPC, TABLE, Problem, of_misuse, said, said_in_grpc
 from townhall.gateway.rendering import Asker, field_block
 from townhall.gateway.requests import Fields
 from townhall.gateway.trace import Trace
@@ -419,11 +419,14 @@ class _Asking:
         self._answer(of_misuse(error), error.message)
 
     def _answer(self, problem: Problem, detail: str, *, retry_after_s: int = 0) -> None:
-        fields, content = said(problem, detail, retry_after_s=retry_after_s)
         trace, outbox, stream = self._trace, self._connection.outbox, self._stream
+        fields, content = said(problem, detail, retry_after_s=retry_after_s)
+        status = problem.status
         if trace.head is not None and trace.head.method == b"HEAD":
             content = b""
-        made = block([(b":status", b"%d" % problem.status), *fields], ends=not content)
+        elif trace.head is not None and trace.head.fields.by_name.get(b"content-type", b"").startswith(GRPC):
+            status, content, fields = 200, b"", said_in_grpc(problem, detail)
+        made = block([(b":status", b"%d" % status), *fields], ends=not content)
         if content:
             outbox.answer(stream, made, b"", content, END)
         else:

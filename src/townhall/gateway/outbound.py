@@ -16,7 +16,7 @@ from townhall.model.errors import PeerMisbehaved
 from townhall.wire.http1 import CHUNKED, LAST_CHUNK, chunk
 
 if TYPE_CHECKING:
-    from townhall.gateway.endpoint import Endpoint
+    from townhall.gateway.endpoint import EndpointHttp1
 
 __all__ = ["Outbound", "RawTaker"]
 
@@ -53,7 +53,7 @@ class Outbound(asyncio.Protocol):
         "taker",
     )
 
-    def __init__(self, endpoint: Endpoint, options: GatewayOptions) -> None:
+    def __init__(self, endpoint: EndpointHttp1, options: GatewayOptions) -> None:
         self.endpoint = endpoint
         self._reader = AnswerReader(options)
         self._transport: asyncio.Transport | None = None
@@ -117,7 +117,8 @@ class Outbound(asyncio.Protocol):
         elif taker is not None and self._reader.begun and self._reader.closed():
             taker.parts_came(self, [], ended=True)
         elif taker is not None:
-            taker.lost(self, untouched=not self._reader.begun and not self._reader.held)
+            untouched = not self._reader.begun and not self._reader.held
+            taker.lost(self, untouched=untouched, unprocessed=False)
 
     def pause_writing(self) -> None:
         self.blocked = True

@@ -7,9 +7,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from townhall.model.errors import Misuse
+from townhall.wire.grpc import percent_encoded
 from townhall.wire.http1 import render_head
 
-__all__ = ["TABLE", "Problem", "answer", "of_misuse", "said"]
+__all__ = ["GRPC", "TABLE", "Problem", "answer", "of_misuse", "said", "said_in_grpc"]
 
 
 class Problem(NamedTuple):
@@ -88,6 +89,19 @@ def said(problem: Problem, detail: str, *, retry_after_s: int = 0) -> tuple[list
     if wait_s:
         fields.append((b"retry-after", b"%d" % wait_s))
     return fields, content
+
+
+GRPC: Final = b"application/grpc"
+_STATUSES: Final = {400: 13, 404: 12, 413: 8, 414: 13, 429: 14, 431: 13, 501: 12, 502: 14, 503: 14, 508: 13}
+"""INTERNAL, UNIMPLEMENTED, RESOURCE_EXHAUSTED and UNAVAILABLE, as gRPC's table for HTTP's statuses has them."""
+_DEADLINE_EXCEEDED: Final = 4
+
+
+def said_in_grpc(problem: Problem, detail: str) -> list[tuple[bytes, bytes]]:
+    """The fields of the same answer for a client of gRPC, which looks at them alone."""
+    status = _STATUSES.get(problem.status, _DEADLINE_EXCEEDED)
+    message = percent_encoded(f"{problem.code}: {detail}")
+    return [(b"content-type", GRPC), (b"grpc-status", b"%d" % status), (b"grpc-message", message)]
 
 
 def of_misuse(error: Misuse) -> Problem:

@@ -84,7 +84,7 @@ def _answer_head(head: AnswerHead, length: int, *, name: bytes, old: bool, close
     if head.status == 101:
         parts.append(b"connection: upgrade\r\nupgrade: %b\r\n" % head.takes_upgrade)
     elif head.status >= 200:
-        parts.append(via(head.via, version=b"1.1", name=name))
+        parts.append(via(head.via, version=head.version, name=name))
         if length > 0:
             parts.append(_framing(length, old=old))
         elif length < 0:

@@ -26,6 +26,8 @@ _DOTS: Final = re.compile(rb"[/\\](?:\.|%2[eE]){1,2}(?=[/\\;]|%2[fF]|%5[cC]|\Z)"
 # those by which we tell it who asks.
 _LOOKALIKES: Final = OUR_FIELDS | {b"content-length", b"transfer-encoding", b"host", b"connection", b"upgrade"}
 _NEEDED: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+_RENDERED: Final = OUR_FIELDS | _NEEDED | {b"via"}
+"""Fields that ``rendering`` writes anew."""
 
 
 class Fields:
@@ -183,7 +185,7 @@ def _read_fields(raw: bytes, *, old: bool, counting: bool) -> Fields:
     if counting and b"max-forwards" in by_name:
         kept = [_one_hop_less(row) for row in kept]
     fields.forwarded = rendered([row for row in kept if row[0] in OUR_FIELDS and row[0] != b"x-forwarded-for"])
-    fields.onward = rendered([row for row in kept if row[0] not in OUR_FIELDS and row[0] not in _NEEDED])
+    fields.onward = rendered([row for row in kept if row[0] not in _RENDERED])
     return fields
 
 

@@ -54,6 +54,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     body_size_max: int = limits.PROXY_BODY_SIZE_MAX
     upgrade: bool = True
     """Let WebSockets through."""
+    protocol: str = "http/1.1"
+    """What instances speak: ``http/1.1``, or ``h2``, as gRPC needs."""
     tls: bool = False
     tls_ca: str = ""
     tls_name: str = ""

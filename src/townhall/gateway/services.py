@@ -11,7 +11,8 @@ from townhall.client.handle import ServiceHandle
 from townhall.client.picture import Change
 from townhall.client.records import Instance
 from townhall.gateway.breaker import Breaker
-from townhall.gateway.endpoint import Endpoint
+from townhall.gateway.endpoint import Endpoint, EndpointHttp1
+from townhall.gateway.endpoint_http2 import EndpointHttp2
 from townhall.gateway.options import GatewayOptions
 from townhall.gateway.routes import Route
 from townhall.model.errors import NoInstance, TownhallError
@@ -102,7 +103,8 @@ class Service:
         place = (instance.address, instance.port)
         endpoint = self._endpoints.get(place)
         if endpoint is None:
-            endpoint = self._endpoints[place] = Endpoint(instance.address, instance.port, self._options)
+            kind = EndpointHttp2 if self._route.protocol == "h2" else EndpointHttp1
+            endpoint = self._endpoints[place] = kind(instance.address, instance.port, self._options)
             endpoint.connections_max = self._route.max_connections
             endpoint.connect_timeout_s = self._route.connect_timeout
             endpoint.ssl_context = self.ssl_context
@@ -127,7 +129,7 @@ class Service:
     @property
     def connections(self) -> int:
         """Open connections to instances."""
-        return sum(len(one.all) for one in self._endpoints.values())
+        return sum(one.connections for one in self._endpoints.values())
 
     def failed(self, instance: Instance, kind: str) -> None:
         """A request failed by the instance's fault: it is left out for a while, and the registry is told."""

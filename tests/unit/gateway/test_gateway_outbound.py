@@ -10,7 +10,7 @@ from gateway_support import Instance, Stand, get, read_message, run, until
 
 from townhall.gateway.alarm import Alarm
 from townhall.gateway.contracts import Carrier
-from townhall.gateway.endpoint import Endpoint
+from townhall.gateway.endpoint import EndpointHttp1
 from townhall.gateway.options import GatewayOptions
 from townhall.gateway.routes import Route
 from townhall.model import limits
@@ -49,7 +49,7 @@ def test_connections_are_kept_for_a_while_and_not_many(monkeypatch: pytest.Monke
 
     async def main() -> None:
         instance = await Instance().start()
-        endpoint = Endpoint("127.0.0.1", instance.port, GatewayOptions())
+        endpoint = EndpointHttp1("127.0.0.1", instance.port, GatewayOptions())
         asker = Asker()
         many = limits.PROXY_IDLE_PER_INSTANCE_MAX + 2
         while len(asker.got) < many:
@@ -82,7 +82,7 @@ def test_connections_are_kept_for_a_while_and_not_many(monkeypatch: pytest.Monke
 def test_who_waits_gets_what_becomes_free() -> None:
     async def main() -> None:
         instance = await Instance().start()
-        endpoint = Endpoint("127.0.0.1", instance.port, GatewayOptions())
+        endpoint = EndpointHttp1("127.0.0.1", instance.port, GatewayOptions())
         endpoint.connections_max = 1
         first, second = Asker(), Asker()
         assert endpoint.ask(first, pending_max=1)
@@ -111,7 +111,7 @@ def test_who_has_given_up_keeps_nobody_waiting() -> None:
 
     async def main() -> None:
         instance = await Instance().start()
-        endpoint = Endpoint("127.0.0.1", instance.port, GatewayOptions())
+        endpoint = EndpointHttp1("127.0.0.1", instance.port, GatewayOptions())
         endpoint.connections_max = 1
         first, last, many = Asker(), Asker(), [Gone() for _ in range(limits.PROXY_PENDING_MAX - 1)]
         for one in (first, *many, last):
@@ -133,7 +133,7 @@ def test_who_has_given_up_keeps_nobody_waiting() -> None:
 
 def test_a_name_that_is_none_is_not_connected_to() -> None:
     async def main() -> None:
-        endpoint, asker = Endpoint("a" * 300 + "..b", 80, GatewayOptions()), Asker()
+        endpoint, asker = EndpointHttp1("a" * 300 + "..b", 80, GatewayOptions()), Asker()
         endpoint.ask(asker, pending_max=1)
         await until(lambda: asker.errors)
         assert "is no host's name" in str(asker.errors[0])

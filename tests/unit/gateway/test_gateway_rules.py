@@ -52,6 +52,11 @@ def test_via_grows() -> None:
     assert via(b"1.0 a", version=b"1.1", name=b"th") == b"via: 1.0 a, 1.1 th\r\n"
 
 
+def test_via_comes_once() -> None:
+    found = lines(STRANGER, "Via: 1.0 a", "Via: 1.1 b")
+    assert [one for one in found if one.startswith(b"via")] == [b"via: 1.0 a, 1.1 b, 1.1 th"]
+
+
 def test_a_stranger_is_not_believed() -> None:
     found = lines(STRANGER, "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: http", "Forwarded: for=a", "X-Real-IP: b")
     assert found == [

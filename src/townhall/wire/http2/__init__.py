@@ -1,4 +1,4 @@
-"""HTTP/2 for servers (RFC 9113), without I/O: bytes in, calls to a sink; answers in, bytes out.
+"""HTTP/2 (RFC 9113), without I/O: bytes in, calls to a sink; answers in, bytes out. ``requester`` is the client's end.
 
 ``connection.Connection`` is one peer's connection: it takes the bytes apart (``frames``, ``settings``), reads header
 blocks (``heads``, over the tables of the ``hpack`` library), keeps the states of streams, and what its rules break
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from townhall.wire.http2.heads import Head
     from townhall.wire.http2.outbox import Stream
 
-__all__ = ["PREFACE", "ErrorCode", "Fault", "Http2Limits", "Sink"]
+__all__ = ["PREFACE", "ErrorCode", "Fault", "Http2Limits", "Sink", "Writable"]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What every client says first (RFC 9113 §3.4)."""
@@ -79,7 +79,15 @@ class Http2Limits(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name} must be above 0")
 
 
-class Sink(Protocol):
+class Writable(Protocol):
+    """Who is told that what was given has gone."""
+
+    def writable(self, stream: Stream) -> None:
+        """All that was given for a stream that goes on has been taken by the peer's windows."""
+        ...
+
+
+class Sink(Writable, Protocol):
     """Whom a connection tells. Calls come from within ``Connection.receive`` and may answer at once."""
 
     def request(self, stream: Stream, head: Head, varying: bytes, ended: bool) -> None:
@@ -98,8 +106,4 @@ class Sink(Protocol):
 
     def lost(self, stream: Stream) -> None:
         """Nothing more can be said on it. Called only while its answer is not complete."""
-        ...
-
-    def writable(self, stream: Stream) -> None:
-        """All that was given for an answer that goes on has been taken by the peer's windows."""
         ...

@@ -204,7 +204,7 @@ class Connection:
             self._late(number, flags)
             return
         if flags & f.PADDED:
-            payload = _unpadded(payload)
+            payload = f.unpadded(payload)
         if stream.expected >= 0:
             self._count_down(stream, len(payload), ended=bool(flags & f.END_STREAM))
         if flags & f.END_STREAM:
@@ -267,7 +267,7 @@ class Connection:
     def _headers(self, flags: int, number: int, payload: bytes) -> None:
         if flags & (f.PADDED | f.PRIORITY_FLAG):
             if flags & f.PADDED:
-                payload = _unpadded(payload)
+                payload = f.unpadded(payload)
             if flags & f.PRIORITY_FLAG:
                 payload = self._unprioritised(number, payload)
         if flags & f.END_HEADERS:
@@ -484,9 +484,3 @@ def _preface_end(held: bytes) -> int:
     if not held.startswith(PREFACE[: len(held)]):
         raise Fault(ErrorCode.PROTOCOL_ERROR, "the connection does not begin with HTTP/2's preface")
     return len(PREFACE) if len(held) >= len(PREFACE) else 0
-
-
-def _unpadded(payload: bytes) -> bytes:
-    if not payload or payload[0] >= len(payload):
-        raise Fault(ErrorCode.PROTOCOL_ERROR, "padding longer than its frame")
-    return payload[1 : len(payload) - payload[0]]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-from townhall.wire.http2 import ErrorCode
+from townhall.wire.http2 import ErrorCode, Fault
 
 __all__ = [
     "ACK", "CONTINUATION", "DATA", "END", "END_HEADERS", "END_STREAM", "FRAME_SIZE_MIN", "GOAWAY", "HEADERS", "PADDED", "PING",
     "PRIORITY", "PRIORITY_FLAG", "PUSH_PROMISE", "RST_STREAM", "SETTINGS", "WINDOW_MAX", "WINDOW_UPDATE", "Block", "block",
-    "frame", "goaway", "head_of", "headers", "reset", "settings", "window_update",
+    "frame", "goaway", "head_of", "headers", "reset", "settings", "unpadded", "window_update",
 ]  # fmt: skip
 
 DATA: Final = 0
@@ -86,6 +86,13 @@ def headers(made: Block, stream: int) -> bytes:
         last = at + FRAME_SIZE_MIN >= len(fields)
         parts.append(frame(CONTINUATION, END_HEADERS if last else 0, stream, fields[at : at + FRAME_SIZE_MIN]))
     return b"".join(parts)
+
+
+def unpadded(payload: bytes) -> bytes:
+    """The payload of a padded frame without what pads it. Raises ``Fault``."""
+    if not payload or payload[0] >= len(payload):
+        raise Fault(ErrorCode.PROTOCOL_ERROR, "padding longer than its frame")
+    return payload[1 : len(payload) - payload[0]]
 
 
 def settings(values: dict[int, int]) -> bytes:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["Field", "Head", "head_of_fields"]
+__all__ = ["OF_CONNECTIONS", "Field", "Head", "head_of_fields"]
 
 Field = tuple[bytes, bytes]
 
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
 _BAD_VALUE: Final = re.compile(rb"[\0\r\n]|\A[ \t]|[ \t]\Z")
 _PSEUDO: Final = frozenset({b":method", b":scheme", b":path", b":authority"})
-_OF_CONNECTIONS: Final = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
-)
-"""RFC 9113 §8.2.2: they belong to HTTP/1.1 and make a request malformed."""
+OF_CONNECTIONS: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+"""RFC 9113 §8.2.2: they belong to HTTP/1.1 and make a message malformed."""
 _ENTRY_OVERHEAD: Final = 32
 """What a field counts beside its bytes (RFC 7541 §4.1)."""
 
@@ -54,7 +52,7 @@ def head_of_fields(fields: list[Field]) -> Head:
             if name not in _PSEUDO or name in pseudo or head.fields:
                 head.fault = "a pseudo field that is unknown, doubled or late"
             pseudo[name] = value
-        elif name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
+        elif name in OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
             head.fault = "a field of HTTP/1.1 connections"
         else:
             head.fields.append((name, value))

@@ -11,7 +11,7 @@ import struct
 from collections import OrderedDict, deque
 
 from townhall.model.limits import HTTP2_DROPPED_COUNT_MAX
-from townhall.wire.http2 import ErrorCode, Fault, Sink
+from townhall.wire.http2 import ErrorCode, Fault, Writable
 from townhall.wire.http2.frames import FRAME_SIZE_MIN, WINDOW_MAX, Block, headers, reset
 from townhall.wire.http2.settings import WINDOW_DEFAULT
 
@@ -58,7 +58,7 @@ class Outbox:
         "_sink", "_waiting", "dropped", "frame_size_max", "initial_window", "out", "room", "streams", "unsent", "window",
     )  # fmt: skip
 
-    def __init__(self, sink: Sink, room: int) -> None:
+    def __init__(self, sink: Writable, room: int) -> None:
         self._sink = sink
         self.streams: dict[int, Stream] = {}
         """All that are not closed on both sides."""
