@@ -9,7 +9,17 @@ from townhall.client.records import Instance
 from townhall.model import limits
 from townhall.model.errors import PeerMisbehaved, Unreachable
 
-__all__ = ["FAILURES", "NOT_ACTED_ON", "OVERLOADED", "Attempts", "CallOptions", "failure_kind", "was_sent"]
+__all__ = [
+    "FAILURES",
+    "NOT_ACTED_ON",
+    "OVERLOADED",
+    "Attempts",
+    "CallOptions",
+    "Terms",
+    "begin_call",
+    "failure_kind",
+    "was_sent",
+]
 
 OVERLOADED = frozenset({502, 503, 504})
 """Statuses by which an instance, or a proxy before it, says: not now, ask another."""
@@ -45,6 +55,27 @@ class CallOptions(TypedDict, total=False):
     Never for what is not idempotent, and out of the same budget as retries."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for all attempts of a call. Times are seconds of a clock that does not jump."""
+
+    deadline: float | None
+    try_timeout_s: float | None
+    failures: tuple[type[Exception], ...]
+    """What is the instance's fault."""
+
+    def late(self, now_s: float) -> bool:
+        """Whether there is no time left for another attempt."""
+        return self.deadline is not None and now_s >= self.deadline
+
+    def try_ends(self, now_s: float) -> float | None:
+        """When an attempt that begins now must be over."""
+        if self.try_timeout_s is None:
+            return self.deadline
+        end = now_s + self.try_timeout_s
+        return end if self.deadline is None else min(self.deadline, end)
+
+
 @dataclass(slots=True)
 class Attempts:
     """One call's attempts."""
@@ -64,6 +95,14 @@ class Attempts:
             return False
         self.retries -= 1
         return True
+
+
+def begin_call(options: CallOptions, *, now_s: float) -> tuple[Terms, Attempts]:
+    """What the options mean for a call that begins now."""
+    timeout_s = options.get("timeout")
+    deadline = None if timeout_s is None else now_s + timeout_s
+    terms = Terms(deadline, options.get("try_timeout"), (*FAILURES, *options.get("failures", ())))
+    return terms, Attempts(options.get("retries", limits.CLIENT_RETRIES_DEFAULT), options.get("idempotent", True))
 
 
 def was_sent(error: BaseException) -> bool:

@@ -7,27 +7,28 @@
     with townhall.blocking.Consumer("http://127.0.0.1:7500") as consumer:
         answer = consumer["user"].get("/users/1")
 
-They are thin: everything runs in one background thread per process (see ``loop_thread`` for what that means with
-fork), and callbacks are called there. All of them may be used by several threads at once. ``close()`` at the end of
-a program, or in a worker that goes on without Townhall, ends that thread.
+They are thin: everything runs in one background thread per process, and callbacks are called there. All of them may be
+used by several threads at once. In a forked process ``Consumer`` and ``Registry`` begin anew by themselves, with a thread
+of its own; a ``Provider`` stays the parent's. ``close()`` at the end of a program, or in a worker that goes on without
+Townhall, ends that thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar, Unpack
+from weakref import WeakSet
 
 from townhall.client import consumer as asynchronous_consumer
 from townhall.client import provider as asynchronous_provider
 from townhall.client.access import Access
 from townhall.client.api import DEFAULT_URL, Patch, RegistryOptions
 from townhall.client.api import Registry as AsyncRegistry
-from townhall.client.attempts import FAILURES, Attempts, failure_kind
+from townhall.client.attempts import Attempts, begin_call, failure_kind
 from townhall.client.consumer import ConsumerOptions
 from townhall.client.handle import CallOptions, RequestOptions
 from townhall.client.handle import ServiceHandle as AsyncServiceHandle
@@ -40,11 +41,10 @@ from townhall.client.loop_thread import LoopThread, shared_thread
 from townhall.client.metrics import Family
 from townhall.client.mirror import MirrorState
 from townhall.client.opened import Opened
-from townhall.client.picture import Picture
+from townhall.client.picture import Change, Picture
 from townhall.client.provider import ProviderOptions
 from townhall.client.records import Instance, Registered
 from townhall.client.streams import EventStream
-from townhall.model import limits
 from townhall.model.instance import ServiceKey
 
 __all__ = ["Consumer", "Provider", "Registry", "ServiceHandle", "close"]
@@ -56,7 +56,10 @@ _PARTS = (KeySpace, Leases, Locks, Access, EventStream)
 
 def close() -> None:
     """End the background thread; what still uses it stops working. The next use begins a new one."""
-    shared_thread().stop()
+    thread = shared_thread()
+    for registry in tuple(_registries):
+        thread.run(_in_loop(registry._registry.transport.http.drop))
+    thread.stop()
 
 
 class Provider:
@@ -75,7 +78,6 @@ class Provider:
     ) -> None:
         self._handle_signals = options.pop("handle_signals", False)
         self._provider = asynchronous_provider.Provider(urls, service=service, port=port, **options)
-        self._counting = threading.Lock()
         self._thread: LoopThread | None = None
         self._previous: dict[int, Any] = {}
 
@@ -163,9 +165,7 @@ class Consumer:
 
     def __init__(self, urls: str | Sequence[str] = DEFAULT_URL, **options: Unpack[ConsumerOptions]) -> None:
         self._consumer = asynchronous_consumer.Consumer(urls, **options)
-        self._thread = shared_thread()
         self._handles: dict[ServiceKey, ServiceHandle] = {}
-        self._making = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -177,16 +177,21 @@ class Consumer:
 
     def __getitem__(self, name: str | ServiceKey) -> ServiceHandle:
         """The handle of a service."""
-        with self._making:
-            inner = self._consumer[name]
-            if inner.key not in self._handles:
-                self._handles[inner.key] = ServiceHandle(inner, self._thread)
-            return self._handles[inner.key]
+        inner = self._consumer[name]
+        return self._handles.get(inner.key) or self._handles.setdefault(inner.key, ServiceHandle(inner))
 
     @property
     def state(self) -> MirrorState:
         """CONNECTED, SUSPENDED or LOST."""
         return self._consumer.state
+
+    def start(self, *names: str | ServiceKey) -> None:
+        """Start several handles at once. Raises what the first that fails raises."""
+        shared_thread().run(self._consumer.start(*names))
+
+    def on_state(self, callback: Callable[[MirrorState], object]) -> Callable[[], None]:
+        """Be called in the background thread at each change of state; returns what ends it."""
+        return shared_thread().run(_in_loop(lambda: self._consumer.on_state(callback)))
 
     def metrics(self) -> tuple[Family, ...]:
         """What was done so far; see ``client.metrics``."""
@@ -194,20 +199,49 @@ class Consumer:
 
     def close(self) -> None:
         """Stop watching. Idempotent."""
-        if self._thread.usable:
-            self._thread.run(self._consumer.close())
+        shared_thread().run(self._consumer.close())
 
 
 class ServiceHandle:
     """``handle.ServiceHandle``, waiting."""
 
-    def __init__(self, handle: AsyncServiceHandle, thread: LoopThread) -> None:
+    def __init__(self, handle: AsyncServiceHandle) -> None:
         self._handle = handle
-        self._thread = thread
+
+    @property
+    def key(self) -> ServiceKey:
+        """Which service."""
+        return self._handle.key
+
+    @property
+    def picture(self) -> Picture | None:
+        """What is known of the service; None before the start."""
+        return self._handle.picture
+
+    @property
+    def revision(self) -> int:
+        """The service's revision that is known; 0 for none."""
+        return self._handle.revision
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since what is known was certainly true: 0 while the registry is connected."""
+        return self._handle.age_s
+
+    @property
+    def stale(self) -> bool:
+        """Whether what is known may have changed since: the registry is away."""
+        return self._handle.stale
+
+    def on_change(self, callback: Callable[[Change], object]) -> Callable[[], None]:
+        """Be called in the background thread with each change; returns what ends it."""
+        return shared_thread().run(_in_loop(lambda: self._handle.on_change(callback)))
 
     def start(self) -> None:
         """Find the service; done by the first call otherwise. Raises as the asynchronous one does."""
-        self._thread.run(self._handle.start())
+        thread = shared_thread()
+        if not self._handle.started_in(thread.loop):
+            thread.run(self._handle.start())
 
     def instances(self, *, callable_only: bool = False) -> tuple[Instance, ...]:
         """All known instances, or those that may be called."""
@@ -215,23 +249,25 @@ class ServiceHandle:
 
     def wait_callable(self, count: int = 1, *, budget_s: float = 10.0) -> None:
         """Returns when at least ``count`` instances may be called. Raises ``NoInstance`` after ``budget_s``."""
-        self._thread.run(self._handle.wait_callable(count, budget_s=budget_s))
+        shared_thread().run(self._handle.wait_callable(count, budget_s=budget_s))
 
     def interfaces(self, *, budget_s: float = 5.0) -> dict[str, Interfaces]:
         """What the present instances offer, by revision; see the asynchronous one."""
-        return self._thread.run(self._handle.interfaces(budget_s=budget_s))
+        return shared_thread().run(self._handle.interfaces(budget_s=budget_s))
 
     def with_interface(self, name: str, *, insist: bool = False) -> ServiceHandle:
         """The same service without the instances that are known not to offer a method or interface."""
-        return ServiceHandle(self._handle.with_interface(name, insist=insist), self._thread)
+        return ServiceHandle(self._handle.with_interface(name, insist=insist))
 
     def pick(self, key: str | bytes | None = None) -> Instance:
-        """The instance for the next call. Raises ``NoInstance``."""
+        """The instance for the next call, from memory once it is started. Raises ``NoInstance``."""
+        if self._handle.picture is None:
+            self.start()
         return self._handle.pick(key)
 
     def failed(self, instance: Instance, kind: str) -> None:
         """A call to a picked instance failed: leave it out for a while and tell the registry."""
-        self._thread.loop.call_soon_threadsafe(self._handle.failed, instance, kind)
+        shared_thread().loop.call_soon_threadsafe(self._handle.failed, instance, kind)
 
     def call(self, function: Callable[[Instance], T], **options: Unpack[CallOptions]) -> T:
         """``function(instance)`` in this thread, and at another instance when that fails by the instance's fault.
@@ -248,10 +284,7 @@ class ServiceHandle:
         self.start()
         if (tracing := self._handle.tracing) is not None:
             function = tracing.traced_blocking(self._handle.key, function)
-        timeout_s = options.get("timeout")
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        failures = (*FAILURES, *options.get("failures", ()))
-        attempts = Attempts(options.get("retries", limits.CLIENT_RETRIES_DEFAULT), options.get("idempotent", True))
+        terms, attempts = begin_call(options, now_s=time.monotonic())
         if (wait := options.get("wait", 0.0)) > 0:
             self.wait_callable(budget_s=wait)
         self._handle.chooser.budget.call()
@@ -260,20 +293,16 @@ class ServiceHandle:
             instance = self._untried(attempts, key)
             attempts.begin(instance)
             try:
-                return self._attempt(function, instance, failures)
-            except failures as error:
-                late = deadline is not None and time.monotonic() >= deadline
-                if (
-                    late
-                    or not attempts.again(error)
-                    or not self._handle.chooser.budget.spend(now_ms=time.monotonic() * 1000)
-                ):
+                return self._attempt(function, instance, terms.failures)
+            except terms.failures as error:
+                now_s, chooser = time.monotonic(), self._handle.chooser
+                if terms.late(now_s) or not attempts.again(error) or not chooser.budget.spend(now_ms=now_s * 1000):
                     raise
-                self._handle.chooser.tally.retries += 1
+                chooser.tally.retries += 1
 
     def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Response:
         """An HTTP request to an instance, with failover; see the asynchronous one."""
-        return self._thread.run(self._handle.request(method, path, **options))
+        return shared_thread().run(self._handle.request(method, path, **options))
 
     def get(self, path: str, **options: Unpack[RequestOptions]) -> Response:
         """``request("GET", path)``."""
@@ -281,7 +310,7 @@ class ServiceHandle:
 
     def watch(self) -> Iterator[Picture]:
         """The picture now and after changes."""
-        return _iterate(self._thread, self._handle.watch())
+        return _iterate(shared_thread(), self._handle.watch())
 
     def _attempt(
         self, function: Callable[[Instance], T], instance: Instance, failures: tuple[type[Exception], ...]
@@ -318,8 +347,8 @@ class Registry:
     """
 
     def __init__(self, urls: str | Sequence[str] = DEFAULT_URL, **options: Unpack[RegistryOptions]) -> None:
-        self._thread = shared_thread()
         self._registry = AsyncRegistry(urls, **options)
+        _registries.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -331,12 +360,15 @@ class Registry:
 
     def close(self) -> None:
         """Drop all connections; idempotent."""
-        if self._thread.usable:
-            self._thread.run(self._registry.close())
+        shared_thread().run(self._registry.close())
 
     def __getattr__(self, name: str) -> Any:
         thing = getattr(self._registry, name)
-        return _Part(self._thread, thing) if isinstance(thing, _PARTS) else _waiting(self._thread, thing)
+        thread = shared_thread()
+        return _Part(thread, thing) if isinstance(thing, _PARTS) else _waiting(thread, thing)
+
+
+_registries: WeakSet[Registry] = WeakSet()
 
 
 class _Part:
@@ -377,6 +409,10 @@ def _iterate(thread: LoopThread, source: Any) -> Iterator[Any]:
     finally:
         if thread.usable:
             thread.run(_close(items, source))
+
+
+async def _in_loop(function: Callable[[], T]) -> T:
+    return function()
 
 
 async def _close(items: Any, source: Any) -> None:

@@ -6,7 +6,8 @@
     answer = await users.get("/users/1")
 
 A handle is started on its first use, or before by ``await users.start()``. From then on ``pick()`` answers from
-memory. All consumers of one registry in a process share one mirror and one watch stream.
+memory. All consumers of one registry in a process share one mirror and one watch stream. In a forked process, and in
+another event loop after the first has ended, a consumer begins anew by itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+from weakref import WeakSet
 
 from townhall.client.api import DEFAULT_URL, service_key
 from townhall.client.balancers import BALANCERS, Balancer
@@ -26,13 +28,14 @@ from townhall.client.balancers_by_key import Maglev, RingHash
 from townhall.client.balancers_by_load import LeastOutstanding, PeakEwma
 from townhall.client.chooser import Choice, Chooser
 from townhall.client.handle import ServiceHandle
+from townhall.client.home import Home
 from townhall.client.metrics import Family, consumer_metrics
 from townhall.client.mirror import MirrorState
 from townhall.client.mirrors import MirrorKey, SharedMirror, acquire, own_name
 from townhall.client.sources import Dns, SourceMirror, Static, parse_source, parse_sources
 from townhall.client.tracing import Tracing
 from townhall.client.zones import ZoneAware
-from townhall.model.errors import InvalidField
+from townhall.model.errors import InvalidField, Misuse
 from townhall.model.instance import DEFAULT_NAMESPACE, ServiceKey
 
 if TYPE_CHECKING:
@@ -98,6 +101,9 @@ class Consumer:
         for source in self._sources.values():
             parse_source(source)
         self._own: list[SourceMirror] = []
+        self._home = Home()
+        self._closed = False
+        _consumers.add(self)
 
     def __getitem__(self, name: str | ServiceKey) -> ServiceHandle:
         """The handle of a service: a plain name, ``namespace/group/name`` or a ``ServiceKey``; always the same one.
@@ -115,8 +121,10 @@ class Consumer:
         handle = self._handles.get(key)
         if handle is None:
             acquire = partial(self._follow, key, parse_source(source)) if source else self._acquire
-            handle = self._handles[key] = ServiceHandle(key, self._make_chooser, acquire, self._start_timeout_s)
+            handle = ServiceHandle(key, self._make_chooser, acquire, self._start_timeout_s)
             handle.tracing = self._tracing
+            # Several threads may ask at once (``blocking``), and get the same.
+            handle = self._handles.setdefault(key, handle)
         return handle
 
     async def __aenter__(self) -> Self:
@@ -132,7 +140,8 @@ class Consumer:
         await asyncio.gather(*(self[name].start() for name in names))
 
     async def close(self) -> None:
-        """Stop watching; the last consumer of a registry ends the mirror. The handles cannot be used any more."""
+        """Stop watching; the last consumer of a registry ends the mirror. The handles cannot be used any more. Idempotent."""
+        self._closed = True
         for handle in self._handles.values():
             handle.stop()
         shared, self._shared = self._shared, None
@@ -166,14 +175,39 @@ class Consumer:
         )
 
     def _follow(self, key: ServiceKey, source: Static | Dns) -> SourceMirror:
+        self._open()
         mirror = SourceMirror(key, source)
         self._own.append(mirror)
         return mirror
 
     def _acquire(self) -> SharedMirror:
-        if self._shared is None:
+        if not self._open() or self._shared is None:
             self._shared = acquire(self._mirror_key)
         return self._shared
+
+    def _open(self) -> bool:
+        """Whether it is in the loop in which it was before. Raises ``Misuse`` when it is closed."""
+        if self._closed:
+            raise Misuse("this Consumer is closed", advice="make another one")
+        return self._home.enter("this Consumer")
+
+    def _forked(self) -> None:
+        """In the child process: nothing of what it has is usable there, or may be touched."""
+        self._shared, self._own, self._home = None, [], Home()
+        for handle in self._handles.values():
+            handle.begin_anew()
+
+
+_consumers: WeakSet[Consumer] = WeakSet()
+
+
+def _after_fork() -> None:
+    for consumer in tuple(_consumers):
+        consumer._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[MirrorState], object], state: MirrorState) -> None:

@@ -6,16 +6,16 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import msgspec
 
-from townhall.client.attempts import FAILURES, NOT_ACTED_ON, OVERLOADED, Attempts, CallOptions, failure_kind
+from townhall.client.attempts import NOT_ACTED_ON, OVERLOADED, Attempts, CallOptions, Terms, begin_call, failure_kind
 from townhall.client.chooser import Chooser
 from townhall.client.connection import Origin
 from townhall.client.hedging import hedged
+from townhall.client.home import Home
 from townhall.client.http import IDEMPOTENT, Request, Response
 from townhall.client.interfaces import Interfaces, revision_of
 from townhall.client.mirrors import SharedMirror
@@ -76,6 +76,7 @@ class ServiceHandle:
         self._listeners: list[Callable[[Change], None]] = []
         self._changed = asyncio.Event()
         self._views: dict[tuple[str, bool], InterfaceView] = {}
+        self._home = Home()
         self.tracing: Tracing | None = None
         """Told of every attempt (``ConsumerOptions.tracing``)."""
 
@@ -87,6 +88,7 @@ class ServiceHandle:
         Raises ``NoInstance`` when the registry cannot be reached and there is no snapshot on disk (and goes on trying),
         or what the registry refuses with (``Denied``, ``Unauthenticated``). A service without instances is no error.
         """
+        self.settle()
         if self._picture is not None:
             return
         if self._shared is None:
@@ -99,6 +101,24 @@ class ServiceHandle:
             # Another handle of the shared mirror had it already.
             self._picture = self._shared.mirror.picture(self.key)
             self._rebuild()
+
+    def started_in(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it knows its service, and is kept up to date by this event loop."""
+        return self._picture is not None and self._home.loop is loop
+
+    def settle(self) -> None:
+        """Begin anew in another event loop than before. Raises ``Misuse`` when that one runs in another thread."""
+        if not self._home.enter(f"this handle of {self.key}") and self._shared is not None:
+            self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget everything, without touching what belongs to an event loop that has ended or to the parent process."""
+        self.chooser = self._make_chooser()
+        self._unlisten = self._shared = self._picture = self._returning = None
+        self._resting_until = 0.0
+        self._listeners, self._changed = [], asyncio.Event()
+        for view in self._views.values():
+            view.begin_anew()
 
     def stop(self) -> None:
         """Stop following; done by ``Consumer.close``. Idempotent."""
@@ -141,6 +161,7 @@ class ServiceHandle:
 
     def on_change(self, callback: Callable[[Change], object]) -> Callable[[], None]:
         """Be called in the event loop with each change; returns what ends it. Needs a running event loop."""
+        self.settle()
         loop = asyncio.get_running_loop()
 
         def listener(change: Change) -> None:
@@ -235,10 +256,7 @@ class ServiceHandle:
         if self.tracing is not None:
             function = self.tracing.traced(self.key, function)
         clock = asyncio.get_running_loop().time
-        timeout_s = options.get("timeout")
-        deadline = None if timeout_s is None else clock() + timeout_s
-        attempts = Attempts(options.get("retries", limits.CLIENT_RETRIES_DEFAULT), options.get("idempotent", True))
-        terms = _Terms(deadline, options.get("try_timeout"), (*FAILURES, *options.get("failures", ())))
+        terms, attempts = begin_call(options, now_s=clock())
         hedge_s = options.get("hedge") if attempts.idempotent else None
         budget = self.chooser.budget
         budget.call()
@@ -252,8 +270,7 @@ class ServiceHandle:
                 hedge = partial(self._hedge, function, attempts, terms)
                 return await hedged(attempt, hedge, delay_s=hedge_s, discard=Opened.close)
             except terms.failures as error:
-                late = deadline is not None and clock() >= deadline
-                if late or not attempts.again(error) or not budget.spend(now_ms=clock() * 1000):
+                if terms.late(clock()) or not attempts.again(error) or not budget.spend(now_ms=clock() * 1000):
                     raise
                 instance = await self._another(attempts, error)
                 self.chooser.tally.retries += 1
@@ -337,7 +354,7 @@ class ServiceHandle:
         return self.pick(key)
 
     async def _attempt(
-        self, function: Callable[[Instance], Awaitable[T]], instance: Instance, terms: _Terms
+        self, function: Callable[[Instance], Awaitable[T]], instance: Instance, terms: Terms
     ) -> Opened[T]:
         """One attempt at one instance, whose outcome the balancer, the ejections and the registry are told."""
         chooser, clock = self.chooser, asyncio.get_running_loop().time
@@ -345,7 +362,7 @@ class ServiceHandle:
         answered = failed = False
         chooser.begun(instance, now_ms=begun * 1000)
         try:
-            async with asyncio.timeout_at(_sooner(terms.deadline, begun, terms.try_timeout_s)):
+            async with asyncio.timeout_at(terms.try_ends(begun)):
                 value = await function(instance)
             answered = True
             return Opened(value, instance, chooser, self.failed, begun_ms=begun * 1000)
@@ -358,7 +375,7 @@ class ServiceHandle:
                 chooser.ended(instance, begun_ms=begun * 1000, now_ms=clock() * 1000, failed=failed)
 
     def _hedge(
-        self, function: Callable[[Instance], Awaitable[T]], attempts: Attempts, terms: _Terms
+        self, function: Callable[[Instance], Awaitable[T]], attempts: Attempts, terms: Terms
     ) -> Callable[[], Awaitable[Opened[T]]] | None:
         """The second attempt beside a slow one, at an instance that was not tried; None without one, or budget."""
         instance = self.chooser.untried(attempts.tried, self.instances())
@@ -449,15 +466,6 @@ class ServiceHandle:
         return NoInstance(message, advice=advice, service=str(self.key), why=why)
 
 
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """What holds for all attempts of a call."""
-
-    deadline: float | None
-    try_timeout_s: float | None
-    failures: tuple[type[Exception], ...]
-
-
 class _Overloaded(Unreachable):
     """An answer that says: not now."""
 
@@ -473,9 +481,3 @@ def _other_than(was: Instance, now: Instance) -> bool:
         or (was.address, was.port, was.ports) != (now.address, now.port, now.ports)
         or revision_of(was.metadata) != revision_of(now.metadata)
     )
-
-
-def _sooner(deadline: float | None, now: float, try_timeout_s: float | None) -> float | None:
-    if try_timeout_s is None:
-        return deadline
-    return now + try_timeout_s if deadline is None else min(deadline, now + try_timeout_s)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from townhall.client.connection import Connection, Head, Origin, request_head
+from townhall.client.home import Home
 from townhall.model import limits
 from townhall.model.errors import PeerMisbehaved, Unreachable
 
@@ -76,10 +77,11 @@ class Response:
 
 
 class HttpClient:
-    """A pool of connections. Belongs to the event loop it is first used in."""
+    """A pool of connections. Belongs to the event loop it is used in; in another one, after that has ended, it begins anew."""
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
         self._ssl_context = ssl_context
+        self._home = Home()
         self._idle: dict[Origin, deque[Connection]] = {}
         self._busy: set[Connection] = set()
         self._closed = False
@@ -95,8 +97,13 @@ class HttpClient:
     def close(self) -> None:
         """Drop all connections, those in use too; what runs over them fails with ``Unreachable``. Idempotent."""
         self._closed = True
-        for connection in [*self._busy, *(one for idle in self._idle.values() for one in idle)]:
-            connection.close()
+        self.drop()
+
+    def drop(self) -> None:
+        """The same, but further requests may come."""
+        if not self._home.lost:
+            for connection in [*self._busy, *(one for idle in self._idle.values() for one in idle)]:
+                connection.close()
         self._idle.clear()
 
     async def request(self, request: Request) -> Response:
@@ -117,6 +124,7 @@ class HttpClient:
         progress = _Progress()
         try:
             async with asyncio.timeout(request.budget_s):
+                self._settle()
                 connection = await self._connect(request.origin)
                 try:
                     progress.sent = True
@@ -136,6 +144,7 @@ class HttpClient:
 
     async def _exchange(self, request: Request, progress: _Progress) -> Response:
         data = request.render()
+        self._settle()
         while True:
             pooled = self._take(request.origin)
             connection = pooled or await self._connect(request.origin)
@@ -159,6 +168,13 @@ class HttpClient:
                 raise
             self._put_back(connection, head)
             return Response(head.status, head.headers, body)
+
+    def _settle(self) -> None:
+        if self._home.loop is not asyncio.get_running_loop():
+            if self._home.inherited:
+                _parents.append((self._idle, self._busy))
+            self._home.enter("this HttpClient")
+            self._idle, self._busy = {}, set()
 
     async def _connect(self, origin: Origin) -> Connection:
         if self._closed:
@@ -260,6 +276,10 @@ class HttpStream:
                 await self._connection.send_end()
         except OSError as error:
             raise _unreachable(self._request, _Progress(sent=True), error) from error
+
+
+_parents: list[object] = []
+"""Connections of the parent process, kept: taking them apart would take them off its event loop, which is shared."""
 
 
 @dataclass(slots=True)

@@ -41,6 +41,19 @@ class InterfaceView(ServiceHandle):
             revisions = {revision_of(one.metadata) for one in self._whole.instances()}
             await self._shared.interfaces.wait(revisions, budget_s=self.start_timeout_s)
 
+    def started_in(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """See ``ServiceHandle.started_in``."""
+        return self._picture is not None and self._whole.started_in(loop)
+
+    def settle(self) -> None:
+        """See ``ServiceHandle.settle``."""
+        self._whole.settle()
+
+    def begin_anew(self) -> None:
+        """See ``ServiceHandle.begin_anew``; done by the whole service's."""
+        super().begin_anew()
+        self.chooser.join(self._whole.chooser)
+
     def follow(self) -> None:
         """Take over what the whole service knows, and its changes from now on; nothing while it is not started."""
         picture = self._whole.picture

@@ -1,7 +1,7 @@
 """One event loop in a thread of its own, for programs that have none.
 
 The thread belongs to the process: after a fork (gunicorn's workers, multiprocessing) the child has no such thread and
-a new one is begun on first use, but objects that were made before the fork belong to the parent. Make them after it.
+a new one is begun on first use. What belongs to the loop of the old one must begin anew there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+from townhall.model.errors import Misuse
 
 __all__ = ["LoopThread", "shared_thread"]
 
@@ -32,7 +34,13 @@ class LoopThread:
         return self.pid == os.getpid() and self._thread.is_alive() and not self.loop.is_closed()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The coroutine's result; raises what it raises. An interrupt (Ctrl-C) cancels it."""
+        """The coroutine's result; raises what it raises. An interrupt (Ctrl-C) cancels it.
+
+        Raises ``Misuse`` in a forked process, and after ``stop``.
+        """
+        if not self.usable:
+            coroutine.close()
+            raise Misuse("its thread has ended, or is the parent process's", advice="make it after the fork")
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise RuntimeError("a blocking call inside townhall's own event loop would wait for itself")
@@ -42,6 +50,24 @@ class LoopThread:
         except BaseException:
             future.cancel()
             raise
+
+    def disown(self) -> None:
+        """In the child process: what it was doing is the parent's to finish, and nothing is to be said of it here.
+
+        Sockets and the selector are shared with the parent. Something else is put into their places, so that taking the
+        objects apart, at the end at the latest, harms nobody.
+        """
+        _parents.append(self)
+        selector = getattr(self.loop, "_selector", None)
+        if selector is not None and selector.get_map() is not None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for number in (
+                [selector.fileno(), *selector.get_map()] if hasattr(selector, "fileno") else selector.get_map()
+            ):
+                os.dup2(nothing, number)
+            os.close(nothing)
+        for task in asyncio.all_tasks(self.loop):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does it
 
     def stop(self) -> None:
         """Cancel what still runs and end the thread; idempotent."""
@@ -65,6 +91,20 @@ class LoopThread:
 
 _lock = threading.Lock()
 _thread: LoopThread | None = None
+_parents: list[LoopThread] = []
+
+
+def _after_fork() -> None:
+    """In the child process another thread of the parent may have held the lock for ever."""
+    global _lock, _thread  # noqa: PLW0603 - one per process is the point
+    _lock = threading.Lock()
+    if _thread is not None:
+        _thread.disown()
+        _thread = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def shared_thread() -> LoopThread:

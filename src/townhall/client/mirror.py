@@ -88,6 +88,8 @@ class Mirror:
         self._ack_wake = asyncio.Event()
         self._unsaved: set[ServiceKey] = set()
         self._save_wake = asyncio.Event()
+        self._away = False
+        """Whether something has gone wrong since the last ``ready``, or since the beginning."""
         self._current_at = time.monotonic()
         self._lost_timer: asyncio.TimerHandle | None = None
         self._confirm_timer: asyncio.TimerHandle | None = None
@@ -106,6 +108,9 @@ class Mirror:
                 if timer is not None:
                     timer.cancel()
             self._lost_timer = self._confirm_timer = None
+            if not self._away:
+                # What it knows grows old from now on.
+                self.state, self._away, self._current_at = MirrorState.SUSPENDED, True, time.monotonic()
 
     # --- what it knows -----------------------------------------------------------------------------------------------
 
@@ -119,7 +124,8 @@ class Mirror:
         entry = self._entries.get(key)
         if entry is not None and entry.saved_at_ms:
             return max(0.0, time.time() - entry.saved_at_ms / 1000)
-        return 0.0 if self.state is MirrorState.CONNECTED else time.monotonic() - self._current_at
+        # What has just been fetched is true, though the stream that keeps it so may not stand yet.
+        return time.monotonic() - self._current_at if self._away else 0.0
 
     def on_state(self, listener: Callable[[MirrorState], None]) -> Callable[[], None]:
         """Be called at each change of state; returns what ends it."""
@@ -386,6 +392,7 @@ class Mirror:
         if self._lost_timer is not None:
             self._lost_timer.cancel()
             self._lost_timer = None
+        self._away = False
         self._set_state(MirrorState.CONNECTED)
 
     def _join(self, entry: _Entry, history: str) -> None:
@@ -399,9 +406,10 @@ class Mirror:
             self._mark_unsaved(entry)
 
     def _suspend(self, error: TownhallError) -> None:
+        if not self._away:
+            self._away, self._current_at = True, time.monotonic()
         if self.state is MirrorState.CONNECTED:
             _log.warning("the registry is away, going on with what is known: %s", error)
-            self._current_at = time.monotonic()
             self._set_state(MirrorState.SUSPENDED)
         if self.state is MirrorState.SUSPENDED and self._lost_timer is None:
             loop = asyncio.get_running_loop()

@@ -88,8 +88,9 @@ class SharedMirror:
         self.users -= 1
         if self.users <= 0:
             self._close()
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            if self.alive:
+                self._task.cancel()
+                await asyncio.wait({self._task})
 
     def _close(self) -> None:
         _forget(self)

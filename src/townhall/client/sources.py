@@ -153,7 +153,7 @@ class SourceMirror:
         """End everything."""
         refreshing = self._refreshing
         self.unfollow(self._key)
-        if refreshing is not None:
+        if refreshing is not None and refreshing.get_loop() is asyncio.get_running_loop():
             await asyncio.wait({refreshing})
         self.http.close()
 

@@ -18,7 +18,7 @@ from backends import Backend
 from fake_registry import FakeRegistry
 from raw_server import free_port
 
-from townhall.client import blocking
+from townhall.client import blocking, consumer, handle
 from townhall.client.loop_thread import LoopThread
 from townhall.client.records import Instance, Registration
 from townhall.model.errors import NoInstance, NotFound, Unreachable
@@ -184,3 +184,50 @@ def test_everything_is_gone_after_close() -> None:
     assert threading.active_count() <= before
     consumer.close()
     asyncio.run(asyncio.sleep(0))
+
+
+@pytest.mark.parametrize(
+    ("twin", "original", "apart"),
+    [
+        (blocking.Consumer, consumer.Consumer, set()),
+        # What is for the SDK's own parts, and for an event loop.
+        (blocking.ServiceHandle, handle.ServiceHandle, {"begin_anew", "settle", "shared", "started_in", "stop"}),
+    ],
+)
+def test_the_twins_have_the_same_names(twin: type, original: type, apart: set[str]) -> None:
+    def names(of: type) -> set[str]:
+        return {name for name in dir(of) if not name.startswith("_")}
+
+    assert names(original) - names(twin) == apart
+    assert names(twin) - names(original) <= {"key"}, "which is an attribute of the original"
+
+
+def test_changes_and_states_are_told(fake: FakeRegistry, servers: LoopThread) -> None:
+    with blocking.Consumer(fake.url, snapshot_directory=None) as client:
+        client.start("user", "other")
+        user = client["user"]
+        told: list[object] = []
+        end_state = client.on_state(told.append)
+        end_change = user.on_change(lambda change: told.append(change.picture.revision))
+        servers.run(fake.put("user", "a"))
+        until(lambda: 1 in told and user.revision == 1)
+        assert (user.key.name, user.stale, user.age_s) == ("user", False, 0.0)
+        assert user.picture is not None
+        assert [one.id for one in user.picture.instances] == ["a"]
+        end_change()
+        end_state()
+
+
+def test_after_the_thread_was_ended_a_new_one_goes_on(fake: FakeRegistry, servers: LoopThread) -> None:
+    servers.run(fake.put("user", "a"))
+    client, registry = blocking.Consumer(fake.url, snapshot_directory=None), blocking.Registry(fake.url)
+    assert client["user"].pick().id == "a", "started by itself"
+    assert registry.instances("user").revision == 1
+    blocking.close()
+    assert client["user"].stale
+    assert client["user"].call(lambda one: one.id) == "a"
+    assert registry.instances("user").revision == 1
+    until(lambda: not client["user"].stale)
+    client.close()
+    client.close()
+    registry.close()

@@ -10,6 +10,7 @@ import pytest
 
 from townhall.client import loop_thread
 from townhall.client.loop_thread import LoopThread, shared_thread
+from townhall.model.errors import Misuse
 
 
 def test_results_and_errors_come_through() -> None:
@@ -65,3 +66,10 @@ def test_one_per_process_and_a_new_one_when_it_is_gone(monkeypatch: pytest.Monke
     monkeypatch.undo()
     second.stop()
     assert loop_thread._thread is child
+
+
+def test_one_that_has_ended_says_so() -> None:
+    thread = LoopThread()
+    thread.stop()
+    with pytest.raises(Misuse, match="after the fork"):
+        thread.run(asyncio.sleep(0))
