@@ -1,8 +1,13 @@
-"""Options that lengthen the random tests beyond what ``make test`` runs."""
+"""Options that lengthen the random tests beyond what ``make test`` runs, and what holds for every random test."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast examples are drawn and run says something about the machine, nothing about the code.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,7 +9,10 @@
     web.run_app(app, port=8080)
 """
 
-from townhall.client.aiohttp_client import Balanced, Resolver, SessionOptions
-from townhall.client.aiohttp_server import Registration, register
+from townhall.client.extras import needs
+
+with needs("aiohttp", extra="aiohttp"):
+    from townhall.client.aiohttp_client import Balanced, Resolver, SessionOptions
+    from townhall.client.aiohttp_server import Registration, register
 
 __all__ = ["Balanced", "Registration", "Resolver", "SessionOptions", "register"]

@@ -11,9 +11,12 @@
 ``BlockingChannel`` and ``BlockingRegistered`` are the same for grpc without asyncio.
 """
 
-from townhall.client.grpc_aio_channel import Channel
-from townhall.client.grpc_blocking_channel import BlockingChannel, Unreached
-from townhall.client.grpc_instances import ChannelOptions
-from townhall.client.grpc_servers import BlockingRegistered, Registered
+from townhall.client.extras import needs
+
+with needs("grpc", extra="grpcio"):
+    from townhall.client.grpc_aio_channel import Channel
+    from townhall.client.grpc_blocking_channel import BlockingChannel, Unreached
+    from townhall.client.grpc_instances import ChannelOptions
+    from townhall.client.grpc_servers import BlockingRegistered, Registered
 
 __all__ = ["BlockingChannel", "BlockingRegistered", "Channel", "ChannelOptions", "Registered", "Unreached"]

@@ -7,6 +7,9 @@
         answer = await client.get("http://user/users/1")
 """
 
-from townhall.client.httpx_transport import BlockingTransport, Transport, TransportOptions
+from townhall.client.extras import needs
+
+with needs("httpx", extra="httpx"):
+    from townhall.client.httpx_transport import BlockingTransport, Transport, TransportOptions
 
 __all__ = ["BlockingTransport", "Transport", "TransportOptions"]

@@ -6,6 +6,9 @@
     townhall.otel.instrument(consumer)
 """
 
-from townhall.client.telemetry import Measured, Tracing, instrument
+from townhall.client.extras import needs
+
+with needs("opentelemetry", extra="otel"):
+    from townhall.client.telemetry import Measured, Tracing, instrument
 
 __all__ = ["Measured", "Tracing", "instrument"]

@@ -185,7 +185,7 @@ def test_damaged_data_names_the_position(start, tmp_path):
         (("--zookeeper",), "the zookeeper face is not in this version"),
         (("--native", "off"), "always on"),
         (("--dev", "--data", "x"), "exclude each other"),
-        (("--log-level", "loud"), "allowed: debug"),
+        (("--log-level", "loud"), "none of debug"),
         (("--no-such-option",), "unrecognized"),
         (("--config", "/nonexistent/x.toml"), "No such file"),
     ],

@@ -307,4 +307,6 @@ def _told(error: OSError | EOFError) -> str:
         return "nothing listens there"
     if unverified := getattr(error, "verify_message", ""):
         return f"its certificate is not trusted: {unverified}"
+    if getattr(error, "reason", "") == "WRONG_VERSION_NUMBER":
+        return "it does not speak TLS"
     return str(error) or error.__class__.__name__

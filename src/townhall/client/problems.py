@@ -9,11 +9,15 @@ import msgspec
 from townhall.model import errors
 from townhall.model.errors import PeerMisbehaved, TownhallError
 
-__all__ = ["AWAY", "from_answer", "from_problem"]
+__all__ = ["ADVICE", "AWAY", "from_answer", "from_problem"]
 
 AWAY = (errors.Unreachable, errors.Unavailable, PeerMisbehaved)
 """What a call raises while nothing answers it as a registry does."""
-_EXCERPT_SIZE = 200
+ADVICE = "the URL must be that of a native face, on port 7500 unless told otherwise"
+"""What to do when something answers, but not as a registry."""
+_EXCERPT_SIZE = 80
+_OF_A_PROXY = frozenset({401, 403, 413, 429, 502, 503, 504})
+"""What something in front of a registry refuses by itself. Any other refusal of a registry is a problem object."""
 
 
 def _tree(root: type[TownhallError]) -> Iterator[type[TownhallError]]:
@@ -66,16 +70,23 @@ def from_problem(problem: object, status: int = 0) -> TownhallError:
     return error
 
 
-def from_answer(status: int, body: bytes) -> TownhallError:
-    """The error for an answer with a status of 400 or more."""
+def from_answer(status: int, body: bytes, *, origin: object = "the server") -> TownhallError:
+    """The error for an answer of ``origin`` with a status of 400 or more; ``PeerMisbehaved`` when it is no registry's."""
     try:
         problem = msgspec.json.decode(body)
     except msgspec.DecodeError:
         problem = None
     if isinstance(problem, dict):
         return from_problem(problem, status)
-    kind = _BY_STATUS.get(status, PeerMisbehaved)
-    excerpt = body[:_EXCERPT_SIZE].decode("utf-8", "replace").strip()
+    excerpt = " ".join(body[:_EXCERPT_SIZE].decode("utf-8", "replace").split())
+    said = f"{origin} answered with status {status}{': ' if excerpt else ''}{excerpt}"
+    if status not in _OF_A_PROXY:
+        return PeerMisbehaved(
+            f"{said}, which no registry says on its native port",
+            advice=ADVICE,
+            status=status,
+        )
+    kind = _BY_STATUS[status]
     error = kind.__new__(kind)
-    TownhallError.__init__(error, f"status {status}: {excerpt}" if excerpt else f"status {status}", status=status)
+    TownhallError.__init__(error, said, status=status)
     return error

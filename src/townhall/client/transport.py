@@ -102,7 +102,7 @@ class Transport:
                 continue
             self._preferred = origin
             if response.status >= 400:
-                raise problems.from_answer(response.status, response.body)
+                raise problems.from_answer(response.status, response.body, origin=origin)
             return response
         raise AssertionError("the last attempt returns or raises")
 
@@ -125,7 +125,7 @@ class Transport:
                     continue
                 self._preferred = origin
                 body = await stream.read(budget_s=budget_s, size_max=_REFUSAL_SIZE_MAX)
-            raise problems.from_answer(stream.status, body)
+            raise problems.from_answer(stream.status, body, origin=origin)
         raise AssertionError("the last attempt returns or raises")
 
     def _request(self, call: Call, origin: Origin, budget_s: float) -> Request:
@@ -163,7 +163,7 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise PeerMisbehaved(f"the registry's answer is not what the native API gives: {error}") from error
+        raise PeerMisbehaved(f"the answer is not what the native API gives: {error}", advice=problems.ADVICE) from error
 
 
 def part(text: str | bytes, *, keep: str = "") -> str:

@@ -37,11 +37,15 @@ class DataDirectory:
 
     def lock(self) -> DiskLock:
         """Make the directory if it is missing, and lock it. Raises ``EngineFailed`` naming who holds it."""
+        doing = "making the directory"
         try:
             self.disk.make_directory(self.root)
+            doing = "locking"
             return self.disk.lock(self.root / "LOCK")
+        except (FileExistsError, NotADirectoryError) as error:
+            raise EngineFailed(f"{self.root} is no directory", advice="name another one") from error
         except OSError as error:
-            raise failure(error, doing=f"locking {self.root}") from error
+            raise failure(error, doing=f"{doing} {self.root}") from error
 
     def enter(self) -> None:
         """Check the version, make what is missing in a new directory, sweep temporary files. Needs the lock.

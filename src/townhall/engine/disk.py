@@ -114,9 +114,12 @@ def is_full(error: OSError) -> bool:
 
 def failure(error: OSError, *, doing: str) -> EngineFull | EngineFailed:
     """The error that says in our words what the operating system refused."""
+    said = error.strerror or str(error)
+    if isinstance(error.filename, (str, os.PathLike)) and str(error.filename) not in doing:
+        said = f"{said}: {error.filename}"
     if is_full(error):
-        return EngineFull(f"no room while {doing}: {error}", advice="free disk space; writes go on by themselves then")
-    return EngineFailed(f"failed while {doing}: {error}", advice="check the disk and the directory's permissions")
+        return EngineFull(f"no room while {doing}: {said}", advice="free disk space; writes go on by themselves then")
+    return EngineFailed(f"failed while {doing}: {said}", advice="check the disk and the directory's permissions")
 
 
 class PosixFile:

@@ -119,7 +119,11 @@ def read_records(file: DiskFile, magic: bytes, *, name: str) -> Iterator[tuple[i
     """
     blocks = _Blocks(file, name)
     if blocks.take(len(magic)) != magic:
-        raise Damaged(f"{name} is not a file of this kind and version", offset=0)
+        raise Damaged(
+            f"{name} does not begin as a file of its kind does",
+            advice="it is another file, or a later version of Townhall wrote it",
+            offset=0,
+        )
     running = crc32(magic)
     while True:
         kind, size, crc = _RECORD.unpack(blocks.take(_RECORD_SIZE))

@@ -178,7 +178,9 @@ def _open_hub(settings: Settings, data: Path | None, node: str) -> Hub:
     try:
         hub = Hub.open(engine, options, compactor=ProcessCompactor(data))
     except (EngineFailed, EngineFull, Damaged) as error:
-        raise CouldNotStart(f"--data {data}: {error}") from error
+        # Most of them name the directory.
+        where = "" if str(data) in error.message else f" {data}"
+        raise CouldNotStart(f"--data{where}: {error}") from error
     if engine.torn_size:
         _log.warning(
             "dropped %d bytes of a write that a crash cut short; nothing acknowledged was in them", engine.torn_size
@@ -232,7 +234,7 @@ async def _listen(built: Assembled, settings: Settings, name: str, where: Endpoi
             if isinstance(faces.grpc, EtcdFace):
                 faces.grpc.identity.listens(_client_url(built, where._replace(port=port)))
     except OSError as error:
-        raise CouldNotStart(f"--{name} {where}: {_why_not(error)}") from error
+        raise CouldNotStart(f"--{name} {where}: {_why_not(error, name)}") from error
     except InvalidField as error:
         raise CouldNotStart(str(error)) from error
     built.addresses[name] = where._replace(host=host, port=port)
@@ -295,13 +297,15 @@ def _client_url(built: Assembled, where: Endpoint) -> str:
 
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "::", "", "localhost"})  # noqa: S104 - looked for, not bound
 _REASONS: Final[Mapping[int, str]] = {
-    errno.EADDRINUSE: "the address is in use; stop what listens there, or choose another port (0 takes a free one)",
+    errno.EADDRINUSE: "the address is in use; stop what listens there, or choose another port (0 takes a free one{or_off})",
     errno.EACCES: "this user may not listen there; choose a port above 1023",
     errno.EADDRNOTAVAIL: "this machine has no such address; choose one it has, such as 127.0.0.1",
 }
 
 
-def _why_not(error: OSError) -> str:
+def _why_not(error: OSError, face: str) -> str:
     if isinstance(error, socket.gaierror):
         return "the host name cannot be resolved; use an address such as 127.0.0.1"
-    return _REASONS.get(error.errno or 0, str(error.strerror or error))
+    # --dev and --all turn on what nobody asked for by name.
+    or_off = "" if face == "native" else f", --{face} off does without"
+    return _REASONS.get(error.errno or 0, str(error.strerror or error)).format(or_off=or_off)

@@ -17,6 +17,8 @@ from townhall.ops.parser import Parser
 
 __all__ = ["build_parser", "main", "run"]
 
+SERVER_PACKAGES: Final = frozenset({"hpack", "httptools", "sortedcontainers"})
+"""Imported by the server and brought by its extra alone. (uvloop is, too, but everything works without it.)"""
 _LEADING_OPTIONS: Final = ("--server", "--token", "--namespace", "--group", "--timeout")
 
 
@@ -33,6 +35,13 @@ def run(argv: Sequence[str]) -> int:
         return exit_request.code if isinstance(exit_request.code, int) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in SERVER_PACKAGES:
+            raise
+        return complain(
+            f"this needs the packages of the server ({package} is missing): pip install 'townhall[server]'", FAILED
+        )
     except BrokenPipeError:
         # The reader of our output went away (`townhall watch web | head -1`); Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,6 +79,7 @@ def _guarded(row: CommandRow, arguments: argparse.Namespace) -> int:
     from townhall.model.errors import (  # noqa: PLC0415 - see commands
         LeaseNotFound,
         NotFound,
+        PeerMisbehaved,
         TownhallError,
         Unauthenticated,
         Unreachable,
@@ -79,6 +89,8 @@ def _guarded(row: CommandRow, arguments: argparse.Namespace) -> int:
         return load_command(row).run(arguments)
     except Unreachable as error:
         return complain(f"{error}{_reach(str(error))}", UNREACHABLE)
+    except PeerMisbehaved as error:
+        return complain(str(error), UNREACHABLE)
     except Unauthenticated as error:
         return complain(f"{error.message} (give one with --token or TOWNHALL_TOKEN)", FAILED)
     except (NotFound, LeaseNotFound) as error:
@@ -91,6 +103,8 @@ def _reach(message: str) -> str:
     """What to do about a registry that cannot be reached."""
     if "certificate" in message:
         return "; SSL_CERT_FILE names the authorities to trust"
+    if "does not speak TLS" in message:
+        return "; its URL begins with http://"
     if "closed the connection" in message:
         return "; does it expect https, or a client certificate?"
     return "; 'townhall up' starts a registry, --server or TOWNHALL_SERVER names another"

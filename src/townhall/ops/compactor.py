@@ -33,8 +33,9 @@ class ProcessCompactor:
 
     async def compact(self) -> int:
         """Save a snapshot; returns its position. Raises ``EngineFailed`` with what the process said. Cancelling ends it."""
+        # -P: what lies where the registry was started must not stand in for the modules of Python.
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "townhall.ops.compactor", str(self._directory),
+            sys.executable, "-P", "-m", "townhall.ops.compactor", str(self._directory),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             # A Ctrl-C for the registry must not end it half way: the hub does that by cancelling.
             start_new_session=True,

@@ -16,7 +16,7 @@ import msgspec
 
 from townhall.model import limits
 from townhall.model.errors import InvalidField, Misuse
-from townhall.ops.faces import FACES
+from townhall.ops.faces import FACES, built_faces
 from townhall.ops.listen import Endpoint, endpoint
 from townhall.ops.options import Setting, setting_of, settings_table
 from townhall.ops.settings import TOP_LEVEL, Settings
@@ -110,7 +110,7 @@ def load(
                 values[key] = _convert(setting, raw)
                 sources[key] = Source(rank, where)
             except (msgspec.ValidationError, InvalidField) as error:
-                problems.append(f"{where}: {_plain(error, setting)}")
+                problems.append(f"{where}: {_plain(error, setting, raw)}")
     _settle_dev(values, sources, problems)
     settings = _build(values)
     listeners = _listeners(settings, sources, problems)
@@ -249,7 +249,10 @@ def _listeners(settings: Settings, sources: Mapping[str, Source], problems: list
                     f"{asked.text if asked else 'native'}: the native face is always on; give it a port, or 0 for a free one"
                 )
         elif not row.face:
-            problems.append(f"{asked.text if asked else row.name}: the {row.name} face is not in this version")
+            problems.append(
+                f"{asked.text if asked else row.name}: the {row.name} face is not in this version; it has "
+                f"{', '.join(built_faces())}"
+            )
         else:
             found[row.name] = where
     return found
@@ -288,9 +291,13 @@ def _nearest(key: str, known: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else "; see docs/configuration.md for all keys"
 
 
-def _plain(error: Exception, setting: Setting) -> str:
+def _plain(error: Exception, setting: Setting, raw: object) -> str:
     if isinstance(error, InvalidField):
         text = error.message.partition(": ")[2]
         return f"{text} ({error.advice})" if error.advice else text
-    text = str(error).replace("Expected", "expected").replace("`", "")
-    return f"{text}; allowed: {', '.join(setting.choices)}" if setting.choices else text
+    if setting.choices:
+        return f"{raw!r} is none of {', '.join(setting.choices)}"
+    if setting.bounds and not isinstance(raw, (bool, list, dict)):
+        least, _, most = setting.bounds.removeprefix("at least ").partition(" to ")
+        return f"{raw!r} is not between {least} and {most}" if most else f"{raw!r} is less than {least}"
+    return str(error).replace("Expected", "expected").replace("`", "")

@@ -21,9 +21,9 @@ class FaceRow(NamedTuple):
 
 
 FACES: Final[tuple[FaceRow, ...]] = (
-    FaceRow("native", 7500, "Townhall's own protocol, HTTP and JSON; always on", "townhall.face.native:NativeFace"),
+    FaceRow("native", 7500, "Townhall's own protocol, HTTP and JSON, always on", "townhall.face.native:NativeFace"),
     FaceRow("consul", 8500, "Consul's HTTP API", "townhall.face.consul:ConsulFace"),
-    FaceRow("dns", 8600, "DNS over UDP and TCP", "townhall.face.dns.answering:DnsFace"),
+    FaceRow("dns", 8600, "Consul's names over DNS, by UDP and TCP", "townhall.face.dns.answering:DnsFace"),
     FaceRow("etcd", 2379, "etcd v3 over gRPC, and its JSON gateway", "townhall.face.etcd.routes:etcd_faces"),
     FaceRow("zookeeper", 2181, "ZooKeeper's session protocol"),
     FaceRow("eureka", 8761, "Eureka's REST API"),

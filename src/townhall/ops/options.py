@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
-from townhall.ops.faces import FACES
+from townhall.ops.faces import FACES, FaceRow
 from townhall.ops.settings import TOP_LEVEL, Settings
 
 __all__ = ["Setting", "add_options", "room_about", "setting_of", "settings_table"]
 
-_FACE_NAMES = frozenset(row.name for row in FACES)
+_FACES = {row.name: row for row in FACES}
 
 
 class Setting(NamedTuple):
@@ -40,7 +40,7 @@ class Setting(NamedTuple):
     @property
     def listener(self) -> bool:
         """Whether it says where a face listens."""
-        return self.room == "listen" and self.name in _FACE_NAMES
+        return self.room == "listen" and self.name in _FACES
 
 
 @cache
@@ -76,10 +76,11 @@ def _fields(room: inspect.Field) -> tuple[inspect.Field, ...]:
 
 
 def _setting(room: inspect.Field, field: inspect.Field) -> Setting:
-    annotated = field.type
-    assert isinstance(annotated, inspect.Metadata)
-    inner = annotated.type
-    kind, choices, bounds = _kind(inner)
+    annotated = field.type if isinstance(field.type, inspect.Metadata) else inspect.Metadata(field.type)
+    kind, choices, bounds = _kind(annotated.type)
+    about = str((annotated.extra_json_schema or {}).get("description", ""))
+    if room.name == "listen" and field.name in _FACES:
+        about = _face_about(_FACES[field.name])
     key = field.name if room.name in TOP_LEVEL else f"{room.name}.{field.name}"
     flat = key.replace(".", "_")
     return Setting(
@@ -88,7 +89,7 @@ def _setting(room: inspect.Field, field: inspect.Field) -> Setting:
         key=key,
         option="--" + flat.replace("_", "-"),
         variable="TOWNHALL_" + flat.upper(),
-        about=str((annotated.extra_json_schema or {}).get("description", "")),
+        about=about,
         default=field.default,
         kind=kind,
         choices=choices,
@@ -96,6 +97,10 @@ def _setting(room: inspect.Field, field: inspect.Field) -> Setting:
         metavar=str((annotated.extra or {}).get("metavar", "")),
         annotation=_annotation(room.name, field.name),
     )
+
+
+def _face_about(row: FaceRow) -> str:
+    return f"{row.about}; usual port {row.port}.{'' if row.face else ' Not in this version.'}"
 
 
 def _room_type(room: str) -> type[msgspec.Struct]:
@@ -130,7 +135,8 @@ def _bounds(least: float | None, most: float | None) -> str:
 def _add(group: argparse._ArgumentGroup, setting: Setting) -> None:
     text = setting.about.replace("%", "%%")
     if setting.default not in ("", False) and not setting.listener:
-        text += f" Default {setting.default}" + (f", bounds {setting.bounds}." if setting.bounds else ".")
+        default = "on" if setting.default is True else setting.default
+        text += f" Default {default}" + (f", bounds {setting.bounds}." if setting.bounds else ".")
     if setting.listener:
         group.add_argument(
             setting.option,

@@ -60,14 +60,15 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 class Listen(msgspec.Struct, frozen=True, kw_only=True):
     """Faces; each value is HOST:PORT, PORT (on 127.0.0.1), nothing or 'on' (the usual port), or 'off'; port 0 is any free one."""
 
-    native: Annotated[str, about("Townhall's own protocol; usual port 7500, always on.")] = "on"
-    consul: Annotated[str, about("Consul's HTTP API; usual port 8500.")] = "off"
-    dns: Annotated[str, about("DNS; usual port 8600.")] = "off"
-    etcd: Annotated[str, about("etcd v3; usual port 2379.")] = "off"
-    zookeeper: Annotated[str, about("ZooKeeper; usual port 2181.")] = "off"
-    eureka: Annotated[str, about("Eureka; usual port 8761.")] = "off"
-    nacos: Annotated[str, about("Nacos; usual port 8848, its gRPC at the port + 1000.")] = "off"
-    xds: Annotated[str, about("Envoy's xDS; usual port 18000.")] = "off"
+    # What each of them is, and its usual port, is said once, in ``ops.faces``.
+    native: str = "on"
+    consul: str = "off"
+    dns: str = "off"
+    etcd: str = "off"
+    zookeeper: str = "off"
+    eureka: str = "off"
+    nacos: str = "off"
+    xds: str = "off"
     all: Annotated[bool, about("Turn on every face that this version has, each on its usual port.")] = False
 
 

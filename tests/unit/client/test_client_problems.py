@@ -25,13 +25,21 @@ def test_a_code_gives_its_class(kind: type[TownhallError]) -> None:
 
 
 def test_without_a_known_code_the_status_decides() -> None:
-    assert type(from_answer(404, b"<html>nothing</html>")) is errors.NotFound
     assert type(from_answer(503, b"")) is errors.Unavailable
     assert type(from_answer(401, b'{"code":"new_one","detail":"d"}')) is errors.Unauthenticated
     assert type(from_answer(418, b"teapot")) is PeerMisbehaved
-    assert "teapot" in str(from_answer(418, b"teapot"))
     assert type(from_problem("text", 400)) is PeerMisbehaved
     assert type(from_problem({"code": "new"}, 418)) is PeerMisbehaved
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 418, 501])
+def test_what_no_registry_says_is_told_as_such(status: int) -> None:
+    error = from_answer(status, b"<html>\n<p>nothing</p>\n</html>", origin="http://127.0.0.1:8500")
+    assert type(error) is PeerMisbehaved
+    said = f"http://127.0.0.1:8500 answered with status {status}: <html> <p>nothing</p> </html>, which no registry says"
+    assert said in str(error)
+    assert "port 7500" in str(error)
+    assert error.fields["status"] == status
 
 
 @given(status=st.integers(400, 599), body=st.binary(max_size=80))

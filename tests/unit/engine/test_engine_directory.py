@@ -77,9 +77,8 @@ def test_reading_needs_a_data_directory(tmp_path):
 
 def test_a_place_that_cannot_be_made_is_a_failure(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EngineFailed):
-        DataDirectory(PosixDisk(), tmp_path / "file" / "data").lock()
-    with pytest.raises(EngineFailed):
-        DataDirectory(PosixDisk(), tmp_path / "file").lock()
+    for root in (tmp_path / "file", tmp_path / "file" / "data"):
+        with pytest.raises(EngineFailed, match=f"{root} is no directory"):
+            DataDirectory(PosixDisk(), root).lock()
     with pytest.raises(EngineFailed):
         DataDirectory(PosixDisk(), tmp_path / "file").enter_read_only()

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from townhall.model.errors import Conflict, LeaseNotFound, NotFound, Unreachable
+from townhall.model.errors import Conflict, LeaseNotFound, NotFound, PeerMisbehaved, Unreachable
 from townhall.ops import cli
 from townhall.ops.commands import TABLE, Command, load_command
 
@@ -68,6 +68,7 @@ def test_usage_errors(argv, needle, capsys, monkeypatch):
     ("error", "code"),
     [
         (Unreachable("x"), 3),
+        (PeerMisbehaved("x"), 3),
         (NotFound("x"), 4),
         (LeaseNotFound("x"), 4),
         (Conflict("x", advice="wait"), 1),
@@ -83,6 +84,15 @@ def test_exit_codes(error, code, monkeypatch, capsys):
     assert cli.run([row.name]) == code
     if code < 100:
         assert capsys.readouterr().err.startswith("townhall: x")
+
+
+def test_packages_of_the_server_that_are_missing_are_told_with_their_extra(monkeypatch, capsys):
+    def fail(arguments: object) -> int:
+        raise ModuleNotFoundError("No module named 'httptools.parser'", name="httptools.parser")
+
+    monkeypatch.setattr(cli, "load_command", lambda _: Command(lambda parser: None, fail))
+    assert cli.run([TABLE[0].name]) == 1
+    assert "(httptools is missing): pip install 'townhall[server]'" in capsys.readouterr().err
 
 
 def test_client_options_may_stand_before_the_command(monkeypatch):

@@ -34,7 +34,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", required=True, metavar="check|show")
     check = commands.add_parser("check", help="check a configuration file and say all that is wrong with it")
     check.add_argument("file", metavar="FILE", help="the TOML file")
-    show = commands.add_parser("show", help="show the effective settings and where each comes from")
+    show = commands.add_parser(
+        "show",
+        help="show the effective settings and where each comes from",
+        usage="townhall config show [--json] [--config FILE] [any option of townhall up]",
+    )
     show.add_argument("--json", action="store_true", help="print JSON")
     add_config_option(show)
     add_options(show)

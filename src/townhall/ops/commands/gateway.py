@@ -94,8 +94,10 @@ def _check(file: Path | None) -> int:
         found = read_config(file.read_text(encoding="utf-8"))
     except InvalidField as error:
         return complain(f"{file}: {error}", USAGE)
-    except (OSError, UnicodeDecodeError) as error:
-        return complain(f"{file}: {error}", USAGE)
+    except OSError as error:
+        return complain(f"{file}: {error.strerror or error}", USAGE)
+    except UnicodeDecodeError as error:
+        return complain(f"{file} is not UTF-8: {error}", USAGE)
     for route in found.routes:
         sys.stdout.write(f"{route.host or '*'}{route.path} -> {route.service}\n")
     sys.stdout.write(f"{file}: {len(found.routes)} routes, no mistakes\n")

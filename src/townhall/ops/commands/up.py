@@ -21,6 +21,9 @@ __all__ = ["COMMANDS"]
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.usage = (
+        "townhall up [--dev | --data DIR] [--consul] [--dns] [--etcd] [--native HOST:PORT] [any option below]"
+    )
     add_config_option(parser)
     add_options(parser)
     parser.epilog = (

@@ -147,7 +147,7 @@ class Stage:
         """``with_us`` is the signal that it gets when we are gone."""
         with self._log(name).open("ab") as stderr:
             return await asyncio.create_subprocess_exec(
-                sys.executable, *arguments,
+                sys.executable, "-P", *arguments,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=stderr,
                 env=self._environ(), start_new_session=True, preexec_fn=partial(_die_with_parent, with_us),
             )  # fmt: skip
