@@ -17,6 +17,8 @@ def test_no_call_fails_and_every_event_is_seen():
     done = townhall("demo", "--pace", "0.4", deadline_s=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\x1b" not in done.stdout
+    assert done.stdout.startswith("A registry, three providers of the service greeter (alpha, beta, gamma)")
+    assert "Do it yourself: townhall up" in done.stdout
     made, failed = re.search(r"calls made: ([\d,]+) +calls failed: ([\d,]+)", done.stdout).groups()
     assert int(made.replace(",", "")) > 100
     assert failed == "0"

@@ -62,6 +62,8 @@ class _Entry:
     told: Health | None = None
     retry_at: float = 0.0
     """When to ask again for what was refused."""
+    lost: bool = False
+    """It was registered, and hangs on our lease no more: somebody has removed it, or taken it over."""
 
 
 class Keeper:
@@ -97,6 +99,7 @@ class Keeper:
         self._heartbeat: Heartbeat | None = None
         """From the first lease on."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._audit_at = 0.0
         self._leaving = False
 
     # --- what is wanted ------------------------------------------------------------------------------------------------
@@ -231,6 +234,7 @@ class Keeper:
         async with self._lock:
             await self._grant()
             await self._reconcile(again=True)
+        self._wake.set()  # What was refused is due some time, and nobody but the keeper's task knows when to ask again.
         return ()
 
     # --- inside: tasks -------------------------------------------------------------------------------------------------------
@@ -261,6 +265,9 @@ class Keeper:
                         await self._grant()
                         self._heartbeat = Heartbeat(self._registry, self, self._name, self._alarmed)
                         self._begin("heartbeat", self._heartbeat.run)
+                        self._audit_at = self._in(limits.AGENT_AUDIT_MS)
+                    elif self._audit_at <= self._in(0):
+                        await self._audit()
                     await self._reconcile()
             except AWAY as error:
                 self._stand_away(error)
@@ -273,7 +280,7 @@ class Keeper:
                 backoff.reset()
                 if pause_s is None and not self._wake.is_set():
                     self._settled.set()
-                pause_s = self._until_retry()
+                pause_s = self._until_due()
             await self._sleep(pause_s)
 
     async def _sleep(self, pause_s: float | None) -> None:
@@ -287,9 +294,14 @@ class Keeper:
         except TimeoutError:
             pass
 
-    def _until_retry(self) -> float | None:
-        due = [entry.retry_at for entry in self._entries.values() if entry.retry_at]
-        return max(0.1, min(due) - asyncio.get_running_loop().time()) if due else None
+    def _until_due(self) -> float:
+        due = [self._audit_at, *(entry.retry_at for entry in self._entries.values() if entry.retry_at)]
+        return max(0.1, min(due) - self._in(0))
+
+    @staticmethod
+    def _in(duration_ms: float) -> float:
+        """The loop's time so long from now."""
+        return asyncio.get_running_loop().time() + duration_ms / 1000
 
     async def _follow_address(self) -> None:
         await self.find_address()
@@ -311,6 +323,20 @@ class Keeper:
     async def _grant(self) -> None:
         lease = await self._registry.leases.grant(ttl_ms=self._ttl_asked_ms)
         self.lease, self.ttl_ms = lease.lease, lease.ttl_ms
+
+    async def _audit(self) -> None:
+        """Notice what does not hang on our lease any more."""
+        self._audit_at = self._in(limits.AGENT_AUDIT_MS)
+        try:
+            lease = await self._registry.leases.get(self.lease)
+        except LeaseNotFound:
+            return  # The heartbeat finds out, and registers everything anew.
+        held = {(namespace, group, service, name) for namespace, group, service, name in lease.instances}
+        for entry in self._entries.values():
+            if entry.wanted and entry.registered is not None and entry.as_service is not None:
+                one = entry.registered.instance
+                if (one.namespace, one.group, one.service, one.id) not in held:
+                    entry.as_service, entry.lost = None, True
 
     async def _reconcile(self, *, again: bool = False) -> None:
         """Make it so. Raises when the registry is away; a refusal of one entry is noted with it.
@@ -337,7 +363,7 @@ class Keeper:
         return entry.as_service != entry.service or entry.as_address != address
 
     async def _register(self, entries: Sequence[_Entry], *, again: bool) -> None:
-        free = [one for one in entries if not ((again or one.retry_at) and await self._is_superseded(one))]
+        free = [one for one in entries if not ((again or one.lost or one.retry_at) and await self._is_superseded(one))]
         if not free:
             return
         healths = [entry.health for entry in free]
@@ -349,7 +375,7 @@ class Keeper:
                 # The heartbeat registers everything anew; this is for the case that it is in the middle of it.
                 if self._heartbeat is not None:
                     self._heartbeat.forgotten()
-                entry.retry_at = asyncio.get_running_loop().time() + _REVIVAL_PAUSE_S
+                entry.retry_at = self._in(_REVIVAL_PAUSE_S * 1000)
             elif isinstance(result, AWAY):
                 raise result
             else:
@@ -360,7 +386,11 @@ class Keeper:
         if before is not None and before.instance.id != result.instance.id:
             self._left_behind.append(self._target(entry))
         first = before is None
-        entry.registered, entry.told, entry.retry_at = result, health, 0.0
+        if entry.lost:
+            self._tell(
+                Notice("registered", f"{result.instance.id} was not ours any more: registered again", entry.label)
+            )
+        entry.registered, entry.told, entry.retry_at, entry.lost = result, health, 0.0, False
         entry.as_service, entry.as_address = entry.service, result.instance.address
         if first:
             where = f"{result.instance.id} at {result.instance.authority}"
@@ -370,7 +400,7 @@ class Keeper:
     def _was_refused(self, entry: _Entry, text: str) -> None:
         if not entry.retry_at:
             self._tell(Notice("refused", text, entry.label, warning=True))
-        entry.retry_at = asyncio.get_running_loop().time() + limits.AGENT_RETRY_MS / 1000
+        entry.retry_at = self._in(limits.AGENT_RETRY_MS)
 
     def _registration(self, entry: _Entry) -> Registration:
         made = entry.service.registration(address=self.address, claim=self.claim, ttl_ms=None, lease=self.lease)
@@ -388,10 +418,10 @@ class Keeper:
                 incarnation=entry.registered.incarnation,
             )
         except NotFound:
-            entry.as_service = None  # Somebody has removed it by hand; it is wanted all the same.
+            entry.as_service, entry.lost = None, True  # Removed by hand; it is wanted all the same.
             self._wake.set()
         except Fenced:
-            entry.as_service = None
+            entry.as_service, entry.lost = None, True
             self._was_refused(entry, f"another process has registered {instance.id} after us; it is left alone")
         else:
             self._tell_change(entry, entry.told, health)

@@ -527,6 +527,9 @@ AGENT_DOCKER_ANSWER_SIZE_MAX: Final = 67_108_864
 """A list of some ten thousand containers."""
 AGENT_RETRY_MS: Final = 30_000
 """Before an agent asks again for what the registry has refused (a token, a limit): people must act first."""
+AGENT_AUDIT_MS: Final = 30_000
+"""How often an agent asks what hangs on its lease: nobody tells it of what others have taken over or removed. Consul's
+agents do it every minute."""
 AGENT_BACKOFF_MAX_MS: Final = 2_000
 """Between attempts to reach a registry that is away, with jitter: what starts meanwhile waits to be found."""
 AGENT_LEAVE_MS: Final = 3_000

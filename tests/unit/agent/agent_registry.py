@@ -44,6 +44,14 @@ class FakeRegistry:
         self.granted.append(self.lease)
         return Lease(lease=self.lease, ttl_ms=ttl_ms or 15_000)
 
+    async def get(self, lease: str) -> Lease:
+        self._called("lease")
+        if lease != self.lease:
+            raise LeaseNotFound("gone")
+        held = [one for one in self.instances_by_id.values() if one.lease == lease]
+        names = tuple((one.namespace, one.group, one.service, one.id) for one in held)
+        return Lease(lease=lease, ttl_ms=15_000, instances=names)
+
     async def revoke(self, lease: str) -> None:
         self._called("revoke")
         if lease != self.lease:

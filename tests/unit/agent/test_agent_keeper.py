@@ -161,6 +161,47 @@ def test_a_later_process_keeps_what_it_took_over(monkeypatch: pytest.MonkeyPatch
     assert "another process" in next(notice.text for notice in played(play).notices if notice.event == "refused")
 
 
+def test_what_others_took_over_or_removed_is_noticed_without_a_change_of_health(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "AGENT_AUDIT_MS", 10)
+    monkeypatch.setattr(limits, "AGENT_RETRY_MS", 10)
+
+    async def play(bench: Bench) -> None:
+        keeper, registry = bench.keeper, bench.registry
+        keeper.want("web", WEB, WELL)
+        assert await keeper.settle(budget_s=30)
+        del registry.instances_by_id[ID]
+        await bench.until(lambda: ID in registry.instances_by_id)
+        other = Registration(service="web", id=ID, address="127.0.0.1", port=80, claim="another", lease="9")
+        registry.put(other, 77)
+        await bench.until(lambda: "refused" in bench.events)
+        assert registry.claims[ID] == "another", "it works, so it is left alone"
+        del registry.instances_by_id[ID]
+        await bench.until(lambda: registry.claims[ID] == keeper.claim and ID in registry.instances_by_id)
+
+    assert [event for event in played(play).events if event != "deregistered"] == [
+        "registered", "registered", "refused", "registered",
+    ]  # fmt: skip
+
+
+def test_a_refusal_while_everything_is_registered_anew_is_not_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "AGENT_RETRY_MS", 10)
+
+    async def play(bench: Bench) -> None:
+        keeper, registry = bench.keeper, bench.registry
+        keeper.want("web", WEB, WELL)
+        assert await keeper.settle(budget_s=30)
+        registry.forget()
+        registry.refusing["web"] = Denied("not you")
+        await keeper.register_again()
+        assert registry.instances_by_id == {}
+        registry.refusing.clear()
+        await bench.until(lambda: ID in registry.instances_by_id)
+
+    played(play)
+
+
 def test_a_drain_waits_for_the_subscribers() -> None:
     async def play(bench: Bench) -> None:
         assert await bench.keeper.drain("web", deadline_s=10), "what is not registered has no callers"

@@ -28,10 +28,23 @@ _LENGTH_MAX_S: Final = 37.0
 """The demo ends by itself within 40 s, also when something is not seen."""
 _FRAME_S: Final = 0.1
 _FIRST: Final = ("alpha", "beta", "gamma")
+_BEFORE: Final = f"""\
+A registry, three providers of the service {SERVICE} ({", ".join(_FIRST)}) and a gateway start as processes of this machine.
+A consumer calls {SERVICE} without pause, through the SDK and through the gateway. Meanwhile a provider is added, one is
+killed, one hangs, one is drained, a program that knows nothing of all this comes and goes, and the registry is killed.
+Look at the failed calls, which should stay 0, and at how soon the consumer has seen each event.
+"""
+_AFTER: Final = """
+Do it yourself: townhall up --dev
+and beside it:  townhall run --name web --port 8001 --check http:/ -- python3 -m http.server 8001
+                townhall watch web
+"""
 
 
 def run_demo(*, pace: float, plain: bool) -> int:
     """Run it; 0 when no call failed and each event was seen, else 1. Children are gone when this returns."""
+    sys.stdout.write(_BEFORE + "\n")
+    sys.stdout.flush()
     screen: Screen = Plain(sys.stdout) if plain else Terminal(sys.stdout)
     board = Board()
     # What the SDK warns of is what the demo does on purpose, and it would tear the picture.
@@ -49,7 +62,10 @@ def run_demo(*, pace: float, plain: bool) -> int:
     finally:
         sdk_log.setLevel(level_before)
         screen.close(board)
-    return 0 if board.good else FAILED
+    if not board.good:
+        return FAILED
+    sys.stdout.write(_AFTER)
+    return 0
 
 
 async def _run(directory: Path, board: Board, screen: Screen, pace: float) -> None:
