@@ -7,6 +7,8 @@ differently: what we make of it for the other side is one well-formed head, and 
 - an instance's answer (``PeerMisbehaved``), for three methods
 - a client's requests (``Misuse``)
 - WebSocket frames (nothing)
+- a request's fields over HTTP/2, a line each (``Misuse``)
+- what an instance says over HTTP/2 (nothing: the connection or the stream ends)
 """
 
 from __future__ import annotations
@@ -21,16 +23,32 @@ import atheris
 with atheris.instrument_imports(include=["townhall.gateway", "townhall.wire"]):
     from townhall.gateway.answers import UNTIL_CLOSE, AnswerReader, body_length_of
     from townhall.gateway.frames import FrameEnds
+    from townhall.gateway.http2_heads import VARYING, Http2Heads, answer_of
     from townhall.gateway.options import GatewayOptions
     from townhall.gateway.rendering import Asker, answer_head, field_block
-    from townhall.gateway.requests import RequestHeads
+    from townhall.gateway.requests import RequestHead, RequestHeads
     from townhall.model.errors import Misuse, PeerMisbehaved
     from townhall.wire.http1_reader import RequestReader
+    from townhall.wire.http2 import ErrorCode, Http2Limits
+    from townhall.wire.http2.frames import (
+        DATA,
+        END_STREAM,
+        PING,
+        block,
+        frame,
+        goaway,
+        headers,
+        reset,
+        settings,
+        window_update,
+    )
+    from townhall.wire.http2.heads import head_of_fields
+    from townhall.wire.http2.requester import Requested, Requester
 
 OPTIONS = GatewayOptions(header_size_max=2_000, target_size_max=500)
 METHODS = (b"GET", b"HEAD", b"POST")
-REQUESTS, FRAMES = len(METHODS), len(METHODS) + 1
-KINDS = FRAMES + 1
+REQUESTS, FRAMES, FIELDS_OF_HTTP2, FRAMES_OF_HTTP2 = range(len(METHODS), len(METHODS) + 4)
+KINDS = FRAMES_OF_HTTP2 + 1
 FIELDS = rb"(?:[!#$%&'*+\-.^_`|~0-9a-z]+: [^\r\n\x00]*\r\n)*\r\n"
 ANSWER = re.compile(rb"HTTP/1\.1 [1-5][0-9]{2} [^\r\n\x00]*\r\n" + FIELDS)
 BLOCK = re.compile(FIELDS)
@@ -55,10 +73,30 @@ ASKED = [
     b"GET / HTTP/1.0\r\nConnection: keep-alive, x\r\nX: y\r\nForwarded: for=z\r\n\r\n",
 ]
 SOCKET = [b"\x81\x85abcdhello\x88\x02\x03\xe8", b"\x82\x7e\x01\x00" + bytes(256) + b"\x89\x00", b"\x82\x7f" + bytes(8)]
+HTTP2_FIELDS = [
+    b":method: GET\n:scheme: http\n:path: /a?b\n:authority: x\ncookie: a\ncookie: b\nte: trailers",
+    b":method: POST\n:scheme: http\n:path: /s.S/M\n:authority: x\ncontent-type: application/grpc\ngrpc-timeout: 1S",
+    b":method: PUT\n:scheme: https\n:path: /\nhost: x\ncontent-length: 5\nexpect: 100-continue\nvia: 2 a",
+]
+_OK = block([(b":status", b"200"), (b"content-length", b"3")], ends=False)
+HTTP2_FRAMES = [
+    settings({3: 5, 4: 100}) + headers(_OK, 1) + frame(DATA, END_STREAM, 1, b"abc"),
+    headers(block([(b":status", b"103")], ends=False), 1)
+    + headers(block([(b":status", b"200")], ends=False), 1)
+    + frame(DATA, 0, 1, b"abc")
+    + headers(block([(b"grpc-status", b"0")], ends=True), 1),
+    frame(PING, 0, 0, bytes(8))
+    + window_update(0, 5)
+    + window_update(3, 5)
+    + reset(1, ErrorCode.REFUSED_STREAM)
+    + goaway(1, ErrorCode.NO_ERROR),
+]
 SEEDS = [
     *(bytes([kind, 3]) + seed for kind in range(len(METHODS)) for seed in ANSWERS),
     *(bytes([REQUESTS, 3]) + seed for seed in ASKED),
     *(bytes([FRAMES, 3]) + seed for seed in SOCKET),
+    *(bytes([FIELDS_OF_HTTP2, 3]) + seed for seed in HTTP2_FIELDS),
+    *(bytes([FRAMES_OF_HTTP2, 3]) + seed for seed in HTTP2_FRAMES),
 ]
 WORDS = (
     "HTTP/1.1 ", "HTTP/1.0 ", " HTTP/1.1\\x0d\\x0a", "GET /", "POST /", "OPTIONS ", "\\x0d\\x0a", "\\x0d\\x0a\\x0d\\x0a",
@@ -142,7 +180,11 @@ def read_requests(pieces: list[bytes]) -> Found:
 
 def passed_on(heads: RequestHeads, raw: bytes) -> bytes:
     """One head as an instance gets it; our own reader finds the same in it."""
-    head = heads.read(raw)
+    return rendered_for_instances(heads.read(raw))
+
+
+def rendered_for_instances(head: RequestHead) -> bytes:
+    """The same for a head that has been read."""
     block = b""
     for asker in ASKERS:
         block = field_block(head.fields, asker, authority=head.fields.authority or b"i:1", expects=False)
@@ -164,6 +206,66 @@ def read_frames(pieces: list[bytes]) -> Found:
     return [], b"%d" % ends.closed, b"%d" % ends.between, True
 
 
+def read_fields(raw: bytes) -> Found:
+    """A head over HTTP/2 as an instance of HTTP/1.1 gets it."""
+    rows = []
+    for line in raw.split(b"\n"):
+        name, _, value = line.removeprefix(b":").partition(b": ")
+        rows.append((line[:1] + name if line.startswith(b":") else name, value))
+    varying = b""
+    if rows[-1][0] == VARYING:
+        varying = rows.pop()[1]
+    head = head_of_fields(rows)
+    if head.fault:
+        return [], b"", b"", False
+    try:
+        found = [
+            Http2Heads(RequestHeads(target_size_max=500), header_size_max=2_000).read(head, varying, ended=ended)
+            for ended in (True, False)
+        ]
+    except Misuse:
+        return [], b"", b"", False
+    return [rendered_for_instances(one) for one in found], b"", b"", True
+
+
+class Sink:
+    """Writes down what an instance answers on two streams, as a client over HTTP/1.1 gets it."""
+
+    def __init__(self) -> None:
+        self.said: dict[int, list[object]] = {1: [], 3: []}
+
+    def answered(self, stream: Requested, status: int, fields: list[tuple[bytes, bytes]], *, ended: bool) -> None:
+        head = answer_of(status, fields, ended=ended)
+        length = body_length_of(head, b"GET") if status >= 200 else 0
+        rendered = answer_head(head, length, name=b"th", old=False, close=False)
+        assert ANSWER.fullmatch(rendered), f"a head that is not well formed: {rendered!r}"
+        check_answer(rendered, b"GET", status, length)
+        self.said[stream.id] += [rendered, ended]
+
+    def data(self, stream: Requested, data: bytes, *, ended: bool) -> None:
+        self.said[stream.id] += [data, ended]
+
+    def trailers(self, stream: Requested, fields: list[tuple[bytes, bytes]]) -> None:
+        self.said[stream.id].append(fields)
+
+    def lost(self, stream: Requested, why: str, *, unprocessed: bool) -> None:
+        self.said[stream.id] += ["lost", unprocessed]
+
+    def writable(self, stream: object) -> None:
+        """Nothing waits."""
+
+
+def read_http2(pieces: list[bytes]) -> Found:
+    """What came of two requests."""
+    sink = Sink()
+    wire = Requester(Http2Limits(), sink, 1_000)
+    for _ in range(2):
+        wire.outbox.begin(wire.open(), block([(b":method", b"GET")], ends=True))
+    for piece in pieces:
+        wire.receive(piece)
+    return [], repr(sink.said).encode(), b"%d %d" % (wire.over, wire.leaving), True
+
+
 def test_one(data: bytes) -> None:
     """One input."""
     if len(data) < 2:
@@ -175,8 +277,12 @@ def test_one(data: bytes) -> None:
         one, other = read_answer(whole, METHODS[kind]), read_answer(pieces, METHODS[kind])
     elif kind == REQUESTS:
         one, other = read_requests(whole), read_requests(pieces)
-    else:
+    elif kind == FRAMES:
         one, other = read_frames(whole), read_frames(pieces)
+    elif kind == FIELDS_OF_HTTP2:
+        one = other = read_fields(raw)
+    else:
+        one, other = read_http2(whole), read_http2(pieces)
     if one[3] or other[3]:
         assert one == other, f"read differently when it is cut: {one!r} and {other!r}"
 

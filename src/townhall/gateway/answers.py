@@ -79,7 +79,7 @@ class AnswerReader:
     @property
     def goes_on(self) -> bool:
         """Whether another answer may follow this one, which has ended."""
-        return self._keep_alive and not self._until_close and not self._reader.size
+        return self._keep_alive and not self._reader.size
 
     @property
     def held(self) -> int:
@@ -146,7 +146,7 @@ class AnswerReader:
     def _begin(self, head: AnswerHead) -> None:
         length = body_length_of(head, self._method)
         self.begun = True
-        self._keep_alive = head.keep_alive
+        self._keep_alive = head.keep_alive and length != UNTIL_CLOSE
         self._reader.begin_body(length, size_max=None)
         self.ended = not length
 

@@ -121,8 +121,8 @@ class Carrier(Protocol):
         """The answer is complete; ``whole``: so was the request."""
         ...
 
-    def close(self) -> None:
-        """Nothing that comes is wanted any more."""
+    def close(self, *, hung: bool = False) -> None:
+        """Nothing that comes is wanted any more. ``hung``: nothing came in time, so no other request may go this way."""
         ...
 
 

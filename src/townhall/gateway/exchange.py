@@ -47,7 +47,7 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_answered", "_attempt_begun", "_body", "_body_done", "_carrier", "_client", "_committed", "_deadline",
-        "_endpoint", "_head", "_held", "_instance", "_interims", "_loop", "_phase", "_phase_due", "_retries", "_route",
+        "_endpoint", "_head", "_held", "_instance", "_interims", "_length", "_loop", "_phase", "_phase_due", "_repeatable", "_retries", "_route",
         "_service", "_target", "_tried", "_unsent", "trace",
     )  # fmt: skip
 
@@ -63,6 +63,7 @@ class Exchange:
         self._phase_due = 0.0
         self._deadline = trace.begun + route.timeout
         self._retries = route.retries
+        self._repeatable = head.idempotent or route.retry_unsafe
         self._tried: set[str] = set()
         self._instance: Instance | None = None
         self._endpoint: Endpoint | None = None
@@ -75,6 +76,8 @@ class Exchange:
         self._body_done = head.fields.length == 0
         self._answer: AnswerHead | None = None
         """A head that the client does not have yet."""
+        self._length = 0
+        """Of its body, as ``body_length_of`` says."""
         self._held: list[bytes] = []
         """What came behind it."""
         self._committed = False
@@ -238,7 +241,7 @@ class Exchange:
         self._phase = ANSWERING
         self._answered = self._loop.time()
         self.trace.status = head.status
-        length = body_length_of(head, self._head.method)
+        self._length = length = body_length_of(head, self._head.method)
         if 0 <= length <= limits.PROXY_HOLD_SIZE_MAX and self._repeatable_now:
             self._answer = head
         else:
@@ -282,13 +285,12 @@ class Exchange:
         self._phase = OVER
         self._carrier = None
         self._attempt_ended(failed=False)
-        trailers = carrier.trailers
+        trailers = safe_trailers(carrier.trailers) if self._head.fields.takes_trailers else b""
         carrier.finished(whole=self._body_done)
         if self._answer is not None:
-            length = body_length_of(self._answer, self._head.method)
-            self._client.begin(self._answer, length, whole=self._body_done)
+            self._client.begin(self._answer, self._length, whole=self._body_done)
             parts = self._held + parts
-        self._client.end(parts, safe_trailers(trailers) if self._head.fields.takes_trailers else b"")
+        self._client.end(parts, trailers)
 
     # --- what goes wrong
 
@@ -355,7 +357,7 @@ class Exchange:
             self._attempt_ended(failed=False)
             self._refuse("request_timeout", "the request's body did not come to its end in time")
         else:
-            self._drop()
+            self._drop(hung=True)
             self._failed("timeout", sent=True, code="timeout", detail="the instance did not answer in time")
 
     @property
@@ -393,10 +395,6 @@ class Exchange:
             self._refuse(code, f"{self._service.name}: {detail}")
 
     @property
-    def _repeatable(self) -> bool:
-        return self._head.idempotent or self._route.retry_unsafe
-
-    @property
     def _repeatable_now(self) -> bool:
         return self._repeatable and self._body is not None and not self._committed
 
@@ -423,10 +421,10 @@ class Exchange:
                 answered_ms=None if answered is None else answered * 1000,
             )
 
-    def _drop(self) -> None:
+    def _drop(self, *, hung: bool = False) -> None:
         carrier, self._carrier = self._carrier, None
         if carrier is not None:
-            carrier.close()
+            carrier.close(hung=hung)
 
     def _refuse(self, code: str, detail: str) -> None:
         self._phase = OVER

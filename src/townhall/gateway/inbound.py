@@ -176,8 +176,11 @@ class Inbound(asyncio.Protocol):
 
     def more(self, parts: Sequence[bytes]) -> None:
         """See ``contracts.Client``."""
-        self._out += map(chunk, parts) if self._chunked else parts
-        self._flush()
+        out = self._out
+        out += map(chunk, parts) if self._chunked else parts
+        if out:
+            self.send(b"".join(out))
+            out.clear()
 
     def end(self, parts: Sequence[bytes], trailers: bytes) -> None:
         """See ``contracts.Client``."""
@@ -187,7 +190,9 @@ class Inbound(asyncio.Protocol):
             out.append(b"0\r\n" + trailers + b"\r\n" if trailers else LAST_CHUNK)
         else:
             out += parts
-        self._flush()
+        if out:
+            self.send(b"".join(out))
+            out.clear()
         self._exchange = None
         self._note()
         if self._last or self._plane.stopping or not self._reader.ended:
@@ -215,7 +220,7 @@ class Inbound(asyncio.Protocol):
     def pump(self) -> None:
         """Take of the request's body what its exchange wants; what it does not want keeps the client waiting."""
         exchange, reader = self._exchange, self._reader
-        if exchange is None:
+        if exchange is None or (reader.ended and not reader.size and not self._resting):
             return
         try:
             # The exchange may come to its end while it is given something.
@@ -354,10 +359,10 @@ class Inbound(asyncio.Protocol):
         if self._ended:
             self._close()
         elif not self._reader.size:
-            self.due(now + options.client_idle)
+            self._alarm.set(now + options.client_idle)
         elif not self._begun:
             self._begun = True
-            self.due(now + options.header_timeout)
+            self._alarm.set(now + options.header_timeout)
 
     def _expired(self) -> None:
         if self._state == LINGER:
@@ -370,12 +375,6 @@ class Inbound(asyncio.Protocol):
             self._reject(refusal(408, "the request did not come to its end in time"))
         else:
             self._close()
-
-    def _flush(self) -> None:
-        out = self._out
-        if out:
-            self.send(out[0] if len(out) == 1 else b"".join(out))
-            out.clear()
 
     def _rest(self, rest: bool) -> None:
         if rest != self._resting and self._transport is not None and not self._transport.is_closing():

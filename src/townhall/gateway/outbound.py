@@ -76,10 +76,7 @@ class Outbound(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         taker = self.taker
         if taker is not None:
-            try:
-                self._read(taker, data)
-            except PeerMisbehaved as error:
-                taker.broken(self, error.message)
+            self._read(taker, data)
         elif self._piped is not None:
             self._piped.received(data)
         else:
@@ -88,20 +85,24 @@ class Outbound(asyncio.Protocol):
 
     def _read(self, taker: Taker, data: bytes) -> None:
         reader = self._reader
-        reader.feed(data)
-        while not reader.begun:
-            head = reader.head()
-            if head is None:
-                return
-            taker.head_came(self, head)
-            if self.taker is not taker:
-                return
-        parts = []
-        while not reader.ended:
-            part = reader.part()
-            if not part:
-                break
-            parts.append(part)
+        try:
+            reader.feed(data)
+            while not reader.begun:
+                head = reader.head()
+                if head is None:
+                    return
+                taker.head_came(self, head)
+                if self.taker is not taker:
+                    return
+            parts = []
+            while not reader.ended:
+                part = reader.part()
+                if not part:
+                    break
+                parts.append(part)
+        except PeerMisbehaved as error:
+            taker.broken(self, error.message)
+            return
         taker.parts_came(self, parts, ended=reader.ended)
 
     def eof_received(self) -> bool:
@@ -187,7 +188,7 @@ class Outbound(asyncio.Protocol):
         else:
             self.close()
 
-    def close(self) -> None:
+    def close(self, *, hung: bool = False) -> None:
         """See ``contracts.Carrier``; the connection is cut."""
         self.taker = self._piped = None
         self.endpoint.gone(self)

@@ -246,8 +246,10 @@ class StreamCarrier:
         """See ``contracts.Carrier``."""
         self.close()
 
-    def close(self) -> None:
-        """See ``contracts.Carrier``; a stream that has not ended is cancelled."""
+    def close(self, *, hung: bool = False) -> None:
+        """See ``contracts.Carrier``; a stream that has not ended is cancelled, and others may come to their end."""
+        if hung:
+            self._connection.wire.leaving = True
         if self._stream is not None:
             self._connection.wire.cancel(self._stream)
         self._let_go()

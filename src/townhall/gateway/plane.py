@@ -149,9 +149,10 @@ class Plane:
 
     def noted(self, trace: Trace) -> None:
         """A request is over."""
+        now = self.loop.time()
         if trace.admitted is not None:
-            trace.admitted.ended(failed=trace.status in (502, 503, 504), now_s=self.loop.time())
-        duration_s = self.loop.time() - trace.begun
+            trace.admitted.ended(failed=trace.status in (502, 503, 504), now_s=now)
+        duration_s = now - trace.begun
         self.counters.noted(trace, duration_s)
         if self._log.open:
             self._log.add(trace, duration_s)

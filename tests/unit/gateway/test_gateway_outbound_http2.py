@@ -10,6 +10,7 @@ import pytest
 from gateway_support import HELLO, Instance, Stand, get, read_message, run, until
 
 from http2_client import ask, request
+from townhall.gateway.config import read_config
 from townhall.gateway.endpoint_http2 import EndpointHttp2
 from townhall.gateway.http2_heads import answer_of, request_block
 from townhall.gateway.outbound_http2 import OutboundHttp2
@@ -221,6 +222,39 @@ def test_faults_are_told() -> None:
             (fields,) = answer.heads
             assert (fields[":status"], fields["grpc-status"], answer.body) == ("200", "14", b"")
             assert fields["grpc-message"].startswith("connect_failed: static://")
+
+    run(main())
+
+
+def test_a_connection_that_hangs_is_not_used_again() -> None:
+    go = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head, _ = await read_message(reader)
+            if b"/slow" in head:
+                await go.wait()
+            elif b"/hang" in head:
+                await asyncio.sleep(60)
+            writer.write(HELLO)
+
+    async def main() -> None:
+        async with chain(Instance(script=script)) as (front, back):
+            text = (
+                f'[[route]]\nprotocol = "h2"\nservice = "static://127.0.0.1:{back.port}"\nretries = 0\n'
+                'first_byte_timeout = "300ms"\n[[route]]\npath = "/slow"\nprotocol = "h2"\n'
+                f'service = "static://127.0.0.1:{back.port}"\n'
+            )
+            front.gateway.route(read_config(text).routes)
+            slow = asyncio.create_task(front.ask(get("/slow")))
+            await until(lambda: front.gateway.services[0].requests)
+            assert b'"code":"timeout"' in await front.ask(get("/hang"))
+            assert (await front.ask(get("/again"))).endswith(b"hello")
+            # The first one waits for its last stream.
+            assert front.gateway.services[0].connections == 2
+            go.set()
+            assert (await slow).endswith(b"hello")
+            await until(lambda: front.gateway.services[0].connections == 1)
 
     run(main())
 
