@@ -497,6 +497,9 @@ PROXY_STOP_TIMEOUT_MS: Final = 30_000
 """How long running requests may take when the gateway stops."""
 PROXY_STREAMS_MAX: Final = 128
 """Requests at the same time on one HTTP/2 connection of a client's; browsers take a hundred as usual."""
+PROXY_CANCELLED_MAX: Final = 500
+"""Requests that an HTTP/2 client may take back unanswered, when they are most of its requests: each costs an instance a
+connection (CVE-2023-44487; Envoy ends a connection after as many)."""
 PROXY_STREAM_WINDOW_SIZE: Final = 262_144
 """What a client may send of a body ahead of its instance; with all streams, 32 MiB of a connection at the very most."""
 PROXY_ROUTES_MAX: Final = 10_000

@@ -14,6 +14,8 @@ from http2_client import PING, PREFACE, SETTINGS, Answer, Http2Client, ask, fram
 from townhall.gateway.answers import AnswerReader
 from townhall.gateway.entry import Entry
 from townhall.gateway.http2_heads import Http2Heads, answer_block, trailer_block
+from townhall.gateway.inbound_http2 import InboundHttp2
+from townhall.gateway.inbound_stream import InboundStream
 from townhall.gateway.options import GatewayOptions
 from townhall.gateway.requests import RequestHeads
 from townhall.model import limits
@@ -222,11 +224,38 @@ def test_a_client_that_takes_its_request_back() -> None:
                 stream = client.begin(request())
                 service = stand.gateway.services[0]
                 await until(lambda: service.requests and service.connections)
+                (one,) = stand.gateway.plane.clients
+                assert isinstance(one, InboundHttp2)
+                assert isinstance(one.wire.streams[stream].owner, InboundStream)
                 client.cancel(stream)
                 await gone.wait()
                 await until(lambda: not service.requests)
             await until(lambda: not stand.gateway.plane.clients)
             assert stand.gateway.plane.counters.routes["/"].classes[4] == 1
+
+    run(main())
+
+
+def test_a_client_that_takes_back_most_of_its_requests() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    def rapid(client: Http2Client) -> None:
+        try:
+            for _ in range(limits.PROXY_CANCELLED_MAX + 10):
+                client.cancel(client.begin(request()))
+            while not client.closed:
+                client.read()
+        except OSError:
+            client.closed = True
+
+    async def main() -> None:
+        async with Stand(ONE, a=Instance(script=script)) as stand:
+            with connected(stand) as client:
+                await asyncio.to_thread(rapid, client)
+                assert client.closed
+                assert client.goaway in (11, None)
+            assert stand.gateway.plane.counters.routes["/"].classes[4] > limits.PROXY_CANCELLED_MAX
 
     run(main())
 

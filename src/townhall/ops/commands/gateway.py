@@ -99,7 +99,8 @@ def _check(file: Path | None) -> int:
     except UnicodeDecodeError as error:
         return complain(f"{file} is not UTF-8: {error}", USAGE)
     for route in found.routes:
-        sys.stdout.write(f"{route.host or '*'}{route.path} -> {route.service}\n")
+        more = " ".join([*route.methods, *(f"{name}={value}" for name, value in route.headers.items())])
+        sys.stdout.write(f"{route.host or '*'}{route.path}{more and f' ({more})'} -> {route.service}\n")
     sys.stdout.write(f"{file}: {len(found.routes)} routes, no mistakes\n")
     return 0
 
