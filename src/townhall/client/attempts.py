@@ -63,13 +63,17 @@ class Terms:
     try_timeout_s: float | None
     failures: tuple[type[Exception], ...]
     """What is the instance's fault."""
+    timed: bool = True
+    """Whether attempts must be ended from outside; False when they keep to the deadline by themselves."""
 
     def late(self, now_s: float) -> bool:
         """Whether there is no time left for another attempt."""
         return self.deadline is not None and now_s >= self.deadline
 
     def try_ends(self, now_s: float) -> float | None:
-        """When an attempt that begins now must be over."""
+        """When an attempt that begins now is to be ended; None when it is not."""
+        if not self.timed:
+            return None
         if self.try_timeout_s is None:
             return self.deadline
         end = now_s + self.try_timeout_s
@@ -97,11 +101,11 @@ class Attempts:
         return True
 
 
-def begin_call(options: CallOptions, *, now_s: float) -> tuple[Terms, Attempts]:
+def begin_call(options: CallOptions, *, now_s: float, timed: bool = True) -> tuple[Terms, Attempts]:
     """What the options mean for a call that begins now."""
     timeout_s = options.get("timeout")
     deadline = None if timeout_s is None else now_s + timeout_s
-    terms = Terms(deadline, options.get("try_timeout"), (*FAILURES, *options.get("failures", ())))
+    terms = Terms(deadline, options.get("try_timeout"), (*FAILURES, *options.get("failures", ())), timed)
     return terms, Attempts(options.get("retries", limits.CLIENT_RETRIES_DEFAULT), options.get("idempotent", True))
 
 

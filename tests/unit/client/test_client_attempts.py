@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from townhall.client.attempts import FAILURES, Attempts, failure_kind, was_sent
+from townhall.client.attempts import FAILURES, Attempts, begin_call, failure_kind, was_sent
 from townhall.client.records import Instance
 from townhall.model import limits
 from townhall.model.errors import PeerMisbehaved, Unreachable
@@ -57,3 +57,18 @@ def test_failures_have_the_registry_s_words(error: Exception, kind: str) -> None
 def test_the_application_s_errors_are_no_failures() -> None:
     assert not isinstance(ValueError(), FAILURES)
     assert not isinstance(asyncio.CancelledError(), FAILURES)
+
+
+def test_terms_of_a_call() -> None:
+    terms, attempts = begin_call(
+        {"timeout": 10.0, "try_timeout": 4.0, "retries": 1, "failures": (KeyError,)}, now_s=100.0
+    )
+    assert (terms.late(109.9), terms.late(110.0)) == (False, True)
+    assert [terms.try_ends(now) for now in (100.0, 105.0, 109.0)] == [104.0, 109.0, 110.0]
+    assert KeyError in terms.failures
+    assert set(FAILURES) < set(terms.failures)
+    assert (attempts.retries, attempts.idempotent) == (1, True)
+    endless, _ = begin_call({}, now_s=100.0)
+    assert (endless.late(1e9), endless.try_ends(100.0)) == (False, None)
+    by_itself, _ = begin_call({"timeout": 10.0}, now_s=100.0, timed=False)
+    assert (by_itself.late(110.0), by_itself.try_ends(100.0)) == (True, None)
