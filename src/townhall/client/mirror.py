@@ -168,8 +168,9 @@ class Mirror:
                 await self._fetch(entry)
         except (*AWAY, TimeoutError) as error:
             if entry.picture is None and not await self._load(entry):
+                told = str(error) or f"{self.registry.transport.preferred} did not answer within {budget_s:.3g} s"
                 raise NoInstance(
-                    f"no instance of {key} is known: the registry cannot be reached and there is no snapshot on disk",
+                    f"no instance of {key} is known: the registry cannot be reached and there is no snapshot on disk; {told}",
                     advice="start the registry, or allow a snapshot directory for starts without it",
                     service=str(key),
                     why="registry_unreachable",
