@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from townhall.core import Command
+from townhall.core import Command, Outcome
 from townhall.core.live import Work
 from townhall.core.queries import Reader
 from townhall.face import Park, Reply, Submit
 from townhall.face.etcd.member import SPACE, Identity
 from townhall.face.grpc import Code
-from townhall.model.errors import Unavailable
+from townhall.model.errors import TownhallError, Unavailable
 from townhall.model.limits import WORK_WAIT_MS
 from townhall.wire.protobuf import Message
 from townhall.wire.protobuf_encode import encode
 
-__all__ = ["after_work", "answer", "bare", "refusal"]
+__all__ = ["after_work", "answer", "bare", "outcome_of", "refusal"]
 
 
 def answer(identity: Identity, reader: Reader, message: Message, *, revision: int = -1) -> Reply:
@@ -37,6 +37,14 @@ def bare(message: Message) -> Reply:
 def refusal(code: Code, text: str) -> Reply:
     """An error in etcd's words."""
     return Reply(code, text.encode())
+
+
+def outcome_of(results: Sequence[Outcome | TownhallError]) -> Outcome:
+    """What became of the one command that was submitted. Raises what it was refused with."""
+    outcome = results[0]
+    if isinstance(outcome, TownhallError):
+        raise outcome
+    return outcome
 
 
 def after_work(work: Work, then: Callable[[Reader, Any], Reply | Submit]) -> Park:

@@ -16,6 +16,7 @@ from townhall.core.commands import CompactSpace, Transact, TransactResult
 from townhall.core.interest import prefix_of
 from townhall.core.queries import Reader
 from townhall.face import Reply, Submit, Verb
+from townhall.face.etcd.answers import outcome_of
 from townhall.face.etcd.errors import COMPACTED, EMPTY_KEY, FUTURE, Said
 from townhall.face.etcd.member import SPACE, Identity
 from townhall.face.etcd.pieces import Pieces
@@ -188,20 +189,13 @@ class KvService:
 
         def done(reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:
             if not isinstance(results[0], NotFound):  # A space that was never written has nothing to forget.
-                _outcome(results)
+                outcome_of(results)
             return Reply(_OK, self._header.at(reader.space_revision(SPACE)))
 
         return Submit((CompactSpace(space=SPACE, revision=revision),), done)
 
 
-def _outcome(results: Sequence[Outcome | TownhallError]) -> Outcome:
-    outcome = results[0]
-    if isinstance(outcome, TownhallError):
-        raise outcome
-    return outcome
-
-
 def _result(results: Sequence[Outcome | TownhallError]) -> TransactResult:
-    result = _outcome(results).result
+    result = outcome_of(results).result
     assert isinstance(result, TransactResult)
     return result

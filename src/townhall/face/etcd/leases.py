@@ -16,7 +16,7 @@ from townhall.core.live import Live
 from townhall.core.queries import Reader
 from townhall.core.state import Lease
 from townhall.face import Duplex, Pulled, Reply, Step, Stream, Submit, Verb
-from townhall.face.etcd.answers import answer
+from townhall.face.etcd.answers import answer, outcome_of
 from townhall.face.etcd.errors import LEASE_NOT_FOUND, NO_SPACE, TTL_TOO_LARGE, Said
 from townhall.face.etcd.member import SPACE, Identity
 from townhall.face.grpc import Call, Kind, Method, framed
@@ -84,7 +84,7 @@ class LeaseService:
         ttl_s = max(request.ttl, LEASE_TTL_MIN_S)
 
         def done(reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:
-            granted = _outcome(results).result
+            granted = outcome_of(results).result
             assert isinstance(granted, LeaseGrant)
             response = wire.LeaseGrantResponse(id=granted.id, ttl=granted.ttl_ms // 1_000)
             return answer(self._identity, reader, response)
@@ -98,7 +98,7 @@ class LeaseService:
             raise Said(LEASE_NOT_FOUND)
 
         def done(reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:
-            _outcome(results)
+            outcome_of(results)
             return answer(self._identity, reader, wire.LeaseRevokeResponse())
 
         return Submit((EndLease(id=request.id),), done)
@@ -164,13 +164,6 @@ def _known(reader: Reader, id_: int) -> Lease | None:
 def _left_ms(live: Live, lease: Lease) -> int:
     deadline = live.deadline(lease.id)
     return lease.ttl_ms if deadline is None else deadline - live.now_ms()
-
-
-def _outcome(results: Sequence[Outcome | TownhallError]) -> Outcome:
-    outcome = results[0]
-    if isinstance(outcome, TownhallError):
-        raise outcome
-    return outcome
 
 
 def _nothing(reader: Reader) -> Pulled | None:

@@ -16,7 +16,7 @@ from townhall.core.commands import ChangeGuard
 from townhall.core.commands_guard import SetAlarm
 from townhall.core.queries import Reader
 from townhall.face import EndOfStream, Pulled, Reply, Stream, Submit, Verb
-from townhall.face.etcd.answers import after_work, answer, bare, refusal
+from townhall.face.etcd.answers import after_work, answer, bare, outcome_of, refusal
 from townhall.face.etcd.backup import Backup, hash_records
 from townhall.face.etcd.member import CLUSTER_VERSION, RAFT_TERM, SERVER_VERSION, SPACE, Identity
 from townhall.face.grpc import Call, Code, Kind, Method, framed
@@ -93,10 +93,8 @@ class MaintenanceService:
         raised = request.action == wire.AlarmAction.ACTIVATE
 
         def done(reader: Reader, results: Sequence[Outcome | TownhallError]) -> Reply:
-            result = results[0]
-            if isinstance(result, TownhallError):
-                raise result
-            return self._alarms(reader, [wire.AlarmType(request.alarm)] if raised or result.result else [])
+            result = outcome_of(results).result
+            return self._alarms(reader, [wire.AlarmType(request.alarm)] if raised or result else [])
 
         return Submit((ChangeGuard(space=SPACE, order=SetAlarm(Alarm(request.alarm), raised)),), done)
 
