@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+from free_ports import free_port
 from townhall_process import PLAIN_COMMAND, environment, until
 
 SERVE = """
@@ -95,7 +95,7 @@ class Run:
         os.kill(self.child, number)
 
     def wait(self) -> int:
-        return self.process.wait(30)
+        return self.process.wait(120)
 
     def instance(self) -> dict[str, Any] | None:
         """What the registry has of it."""
@@ -108,6 +108,17 @@ class Run:
             return one if one is not None and one["verdict"] == verdict else None
 
         found = until(look, what=f"{self.name} {verdict}; {self.said}")
+        assert isinstance(found, dict)
+        return found
+
+    def until_reason(self, part: str, *, verdict: str) -> dict[str, Any]:
+        """As above, with this in the reason for it: another look may have come first."""
+
+        def look() -> dict[str, Any] | None:
+            one = self.instance()
+            return one if one is not None and one["verdict"] == verdict and part in one["reason"] else None
+
+        found = until(look, what=f"{self.name} {verdict} because {part}; {self.instance()}; {self.said}")
         assert isinstance(found, dict)
         return found
 
@@ -141,12 +152,6 @@ def instances(server: str, service: str) -> list[dict[str, Any]]:
         return []
     assert isinstance(found, list)
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def kill_group(pid: int) -> None:

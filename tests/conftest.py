@@ -1,12 +1,15 @@
-"""Options that lengthen the random tests beyond what ``make test`` runs, and what holds for every random test."""
+"""What holds for all tests: options that lengthen the random ones, and examples that are the same in every run."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How fast examples are drawn and run says something about the machine, nothing about the code.
-settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How fast examples are drawn and run says something about the machine, nothing about the code; and a run must not fail
+# by chance, so the examples are the same each time. ``--hypothesis-profile=explore`` looks for new ones; what it finds
+# becomes an ``@example`` or a test of its own.
+settings.register_profile("house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", settings.get_profile("house"), derandomize=False, print_blob=True)
 settings.load_profile("house")
 
 

@@ -1,7 +1,7 @@
 """One instance of the service ``greeter`` as a process of its own: registers, answers with its name, leaves in order.
 
-``python gateway_instance.py SERVER NAME``; SIGTERM drains it. What was sent to it before everybody knew is still answered:
-it ends only when nothing runs and nothing has come for a while.
+``python gateway_instance.py SERVER NAME``; SIGTERM drains it. When everybody knows, it says so, and still answers what was
+sent to it before: it ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
 
 from townhall.client.provider import Provider
 
 SERVICE = "greeter"
-QUIET_S = 0.2
 
 
 class Server:
@@ -22,19 +20,14 @@ class Server:
 
     def __init__(self, name: str) -> None:
         self.body = name.encode()
-        self.running = 0
-        self.last = time.monotonic()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or b"0")
-                self.running += 1
-                self.last = time.monotonic()
                 await reader.readexactly(length)
                 await asyncio.sleep(0.002)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(self.body), self.body))
-                self.running -= 1
         except (OSError, EOFError):
             writer.close()
 
@@ -44,13 +37,13 @@ async def main(url: str, name: str) -> None:
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     provider = Provider(
-        url, service=SERVICE, port=port, address="127.0.0.1", id=name, ttl=2.0, handle_signals=True, drain_deadline=20.0
+        url, service=SERVICE, port=port, address="127.0.0.1", id=name, ttl=6.0, handle_signals=True, drain_deadline=20.0
     )
     await provider.start()
     print("ready", flush=True)  # noqa: T201
     await provider.wait_stopped()
-    while server.running or time.monotonic() - server.last < QUIET_S:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    print("drained", flush=True)  # noqa: T201
+    await asyncio.to_thread(sys.stdin.read)
     os._exit(0)
 
 

@@ -11,7 +11,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Self
 
 from townhall_process import DEADLINE_S, environment
 
@@ -34,7 +35,10 @@ class GatewayProcess:
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             line = self.process.stdout.readline() if selector.select(DEADLINE_S) else ""
-        assert line, f"no ready line: {self.errors}"
+        if not line:
+            said = self.errors
+            self.close()
+            raise AssertionError(f"no ready line: {said}")
         self.listen: dict[str, str] = json.loads(line)["listen"]
 
     @property
@@ -74,7 +78,10 @@ def gateway(*options: str) -> Iterator[GatewayProcess]:
 
 
 class Recorder:
-    """An instance in threads: keeps every byte that comes, and lets ``serve(bytes so far, socket)`` answer."""
+    """An instance in threads: keeps every byte that comes, and lets ``serve(bytes so far, socket)`` answer.
+
+    Used as a context, it leaves no socket behind, whatever became of the test.
+    """
 
     def __init__(self, serve: Callable[[Recorder, socket.socket], None]) -> None:
         self.received: list[bytearray] = []
@@ -94,9 +101,17 @@ class Recorder:
     def all(self) -> bytes:
         return b"".join(bytes(one) for one in self.received)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        self._listening.close()
-        for one in self._sockets:
+        # Shut down, so that threads that wait in one of them come back.
+        for one in (self._listening, *self._sockets):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
             one.close()
 
     def _accept(self) -> None:

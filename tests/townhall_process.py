@@ -15,9 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from free_ports import free_port
+
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 PLAIN_COMMAND = (sys.executable, "-m", "townhall.ops.cli")
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 # --dev turns every face on at its usual port; several registries of several test processes would meet there. A test
 # that wants one of these asks for it with an option, which wins over the environment.
 FACES_OFF = {"TOWNHALL_CONSUL": "off", "TOWNHALL_DNS": "off", "TOWNHALL_ETCD": "off"}
@@ -40,7 +42,8 @@ class TownhallProcess:
         self, *options: str, env: Mapping[str, str] | None = None, command: Sequence[str] = PLAIN_COMMAND
     ) -> None:
         if not any(option.startswith("--native") for option in options):
-            options = ("--native", "0", *options)
+            # Of our own choice, so that nobody has taken it when the process is started again.
+            options = ("--native", str(free_port()), *options)
         self.options = options
         self.ready: dict[str, Any] = {}
         self._env = environment(env)

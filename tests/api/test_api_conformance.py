@@ -122,7 +122,7 @@ def test_operations_do_what_is_described(operation: Any, mode: GenerationMode, s
                 case.query["lease"] = "1001"
             if operation.path in PLAUSIBLE and isinstance(case.body, dict):
                 case.body = dict(PLAUSIBLE[operation.path])
-        answer = case.call_and_validate(base_url=server, timeout=20, excluded_checks=excluded)
+        answer = case.call_and_validate(base_url=server, timeout=120, excluded_checks=excluded)
         statuses.add(answer.status_code)
 
     statuses: set[int] = set()

@@ -26,7 +26,7 @@ def test_examples_run() -> None:
     with running("--dev") as registry:
         for example in EXAMPLES:
             script = CURL + example.replace("127.0.0.1:7500", registry.address)
-            done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=False)
+            done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120, check=False)
             assert done.returncode == 0, f"{example}\n{done.stdout}\n{done.stderr}"
             assert done.stdout
 

@@ -33,6 +33,8 @@ class Pace:
     """How long a play takes: short in ``make test``, near to real life in ``make chaos``."""
 
     ttl_s: float
+    steady_s: float
+    """The TTL of those who must not lapse, whatever else the machine does."""
     calls: int
     """Calls between two events."""
     retries: int
@@ -42,8 +44,8 @@ class Pace:
 
 
 # A busy machine may need seconds for what takes milliseconds; in the long form that would be a finding.
-SHORT = Pace(ttl_s=1.0, calls=20, retries=10, call_s=60.0, long=False)
-LONG = Pace(ttl_s=15.0, calls=1_000, retries=3, call_s=4.0, long=True)
+SHORT = Pace(ttl_s=1.0, steady_s=4.0, calls=20, retries=10, call_s=60.0, long=False)
+LONG = Pace(ttl_s=15.0, steady_s=15.0, calls=1_000, retries=3, call_s=4.0, long=True)
 TRY_S = 0.5
 
 
@@ -97,14 +99,14 @@ class ProviderProcess:
         self._process.wait()
 
     def wait(self) -> int:
-        return self._process.wait(60)
+        return self._process.wait(120)
 
     def close(self) -> None:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
         self._process.wait()
-        self._reader.join(10)
+        self._reader.join(120)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
@@ -168,6 +170,11 @@ class Chaos:
         self._closing.append(process.close)
         return process
 
+    @property
+    def steady(self) -> tuple[str, str]:
+        """The option for providers that must not lapse."""
+        return "--ttl", str(self.pace.steady_s)
+
     async def providers(self, url: str, *names: str, options: tuple[str, ...] = ()) -> list[ProviderProcess]:
         """Providers that are registered."""
         begun = [self.begin_provider(url, name, *options) for name in names]
@@ -211,7 +218,7 @@ class Chaos:
         gateway = await asyncio.to_thread(self.gateway, url, balancer)
         async with townhall.Consumer(url, **options) as consumer, HttpClient() as http:
             handle = consumer[SERVICE]
-            await handle.wait_callable(instances, budget_s=60)
+            await handle.wait_callable(instances, budget_s=120)
             calls = Load(lambda: _ask(handle, http, calls, self.pace))
             through = Load(lambda: _ask_gateway(gateway, http, self.pace))
             scene = Scene(self, consumer, handle, calls, through)

@@ -48,9 +48,10 @@ def test_provider_is_slow(chaos: Chaos) -> None:
 
     async def play() -> None:
         registry = chaos.registry()
-        first, _ = await chaos.providers(registry.url, "a", "b")
+        first, _ = await chaos.providers(registry.url, "a", "b", options=chaos.steady)
         async with chaos.load(registry.url, instances=2, balancer="peak_ewma") as scene:
-            first.tell("work 0.3")
+            # Far below what callers allow an attempt, far above what the other one takes.
+            first.tell("work 0.15")
             await asyncio.to_thread(first.line, "done")
             scene.happens()
             before = dict(scene.calls.answers)

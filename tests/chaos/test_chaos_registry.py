@@ -120,7 +120,7 @@ def test_consumer_loses_the_registry(chaos: Chaos) -> None:
 def test_registry_restarts_full(chaos: Chaos) -> None:
     async def play() -> None:
         registry = chaos.registry()
-        providers = await chaos.providers(registry.url, "a", "b")
+        providers = await chaos.providers(registry.url, "a", "b", options=chaos.steady)
         async with chaos.load(registry.url, instances=2) as scene:
             before = {one.id: one.incarnation for one in scene.handle.instances()}
             scene.happens()
@@ -205,14 +205,14 @@ def test_registry_hangs(chaos: Chaos) -> None:
 
     async def play() -> None:
         registry = chaos.registry()
-        providers = await chaos.providers(registry.url, "a", "b")
+        providers = await chaos.providers(registry.url, "a", "b", options=chaos.steady)
         async with chaos.load(registry.url, instances=2) as scene:
             verdicts: set[str] = set()
             scene.handle.on_change(lambda change: verdicts.update(one.verdict for one in change.picture.instances))
             scene.happens()
             registry.signal(signal.SIGSTOP)
             await scene.seen("detected", lambda: all("away" in one.alarms for one in providers))
-            await asyncio.sleep(2.5 * chaos.pace.ttl_s)
+            await asyncio.sleep(chaos.pace.steady_s)
             await scene.more()
             scene.happens()
             registry.signal(signal.SIGCONT)
@@ -233,7 +233,7 @@ def test_clock_jumps(chaos: Chaos) -> None:
 
     async def play() -> None:
         registry = chaos.registry(env=env)
-        providers = [chaos.begin_provider(registry.url, name, env=env) for name in "ab"]
+        providers = [chaos.begin_provider(registry.url, name, *chaos.steady, env=env) for name in "ab"]
         for one in providers:
             await asyncio.to_thread(one.line, "registered")
         async with chaos.load(registry.url, instances=2) as scene, townhall.Registry(registry.url) as api:
@@ -243,8 +243,8 @@ def test_clock_jumps(chaos: Chaos) -> None:
                 scene.happens()
                 off.write_text(offset)
                 before = (await api.instances(SERVICE)).instances
-                # A few renewals under the new time, then a change that is stamped with it.
-                await asyncio.sleep(2 * chaos.pace.ttl_s)
+                # Renewals under the new time, then a change that is stamped with it.
+                await asyncio.sleep(chaos.pace.steady_s / 2)
                 await api.patch(SERVICE, "a", metadata={"clock": offset})
                 await scene.seen("recovered", lambda o=offset: _metadata(scene, "a") == o)
                 after = (await api.instances(SERVICE)).instances

@@ -138,7 +138,7 @@ def ended(clients: list[Any]) -> None:
     for client in clients:
         client.stopped.set()
     for client in clients:
-        client.join(30)
+        client.join(120)
         assert client.failure is None, client.failure
 
 

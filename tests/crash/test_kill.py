@@ -46,7 +46,7 @@ class Client(threading.Thread):
         try:
             if self.connection is None:
                 host, _, port = self.address.rpartition(":")
-                self.connection = http.client.HTTPConnection(host, int(port), timeout=30)
+                self.connection = http.client.HTTPConnection(host, int(port), timeout=120)
                 self.connection.connect()
         except OSError:
             self.connection = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import townhall
+from free_ports import free_port
 from townhall.client.connection import parse_origin
 from townhall.client.handle import ServiceHandle
 from townhall.client.http import HttpClient, Request
@@ -25,12 +25,6 @@ CALLERS = 4
 SLOW_END = b"end"
 """What the last piece of a slow answer is."""
 Call = Callable[[ServiceHandle], Awaitable[object]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -140,8 +134,8 @@ async def stops_without_a_loss(
     try:
         await handle.wait_callable(2, budget_s=DEADLINE_S)
         async with Load(handle, call) as load:
+            await until(lambda: len(load.done) == 2, "both are called")
             await load.more(50, "calls to both")
-            assert len(load.done) == 2, "both are called"
             running = slow(first.port)
             await anext(running)
             stopping = asyncio.ensure_future(first.stop())

@@ -21,7 +21,7 @@ from townhall.wire.etcd import concurrency
 from townhall.wire.http2 import PREFACE, frames
 from townhall.wire.protobuf_encode import encode
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 LOCK, CAMPAIGN = "/v3lockpb.Lock/Lock", "/v3electionpb.Election/Campaign"
 
 

@@ -29,7 +29,7 @@ def test_a_stop_loses_no_request(registry: TownhallProcess) -> None:
             await stops_without_a_loss(found["hello-aiohttp"], post, slow_http, (first, second))
 
     with example("aiohttp_service.py", registry.url) as first, example("aiohttp_service.py", registry.url) as second:
-        asyncio.run(asyncio.wait_for(main(), 120))
+        asyncio.run(asyncio.wait_for(main(), 300))
 
 
 def test_the_examples_run(registry: TownhallProcess, tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_the_examples_run(registry: TownhallProcess, tmp_path: Path) -> None:
         wait_callable(registry.url, "hello-aiohttp")
         done = subprocess.run(
             [sys.executable, "-W", "error", str(EXAMPLES / "aiohttp_client.py"), registry.url],
-            env=environment({"XDG_CACHE_HOME": str(tmp_path)}), capture_output=True, text=True, timeout=60, check=False,
+            env=environment({"XDG_CACHE_HOME": str(tmp_path)}), capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert str(process.port) in done.stdout

@@ -13,7 +13,6 @@ from serving_processes import (
     ServiceProcess,
     consumer,
     example,
-    free_port,
     slow_http,
     stops_without_a_loss,
     until,
@@ -21,6 +20,7 @@ from serving_processes import (
 )
 
 import townhall
+from free_ports import free_port
 from townhall.client.handle import ServiceHandle
 from townhall_process import TownhallProcess, environment
 
@@ -28,7 +28,7 @@ from townhall_process import TownhallProcess, environment
 def test_a_stop_loses_no_request(registry: TownhallProcess) -> None:
     async def main() -> None:
         async def post(handle: ServiceHandle) -> object:
-            answer = await handle.request("POST", "/", timeout=30)
+            answer = await handle.request("POST", "/", timeout=120)
             assert answer.status == 200, answer.body
             return answer.text
 
@@ -36,14 +36,14 @@ def test_a_stop_loses_no_request(registry: TownhallProcess) -> None:
             await stops_without_a_loss(found["hello-fastapi"], post, slow_http, (first, second))
 
     with example("fastapi_service.py", registry.url) as first, example("fastapi_service.py", registry.url) as second:
-        asyncio.run(asyncio.wait_for(main(), 120))
+        asyncio.run(asyncio.wait_for(main(), 300))
 
 
 def test_a_stop_loses_no_request_of_httpx(registry: TownhallProcess) -> None:
     async def main() -> None:
         async with consumer(registry.url) as found:
             transport = townhall.httpx.Transport(found)
-            async with httpx.AsyncClient(transport=transport, timeout=30) as client:
+            async with httpx.AsyncClient(transport=transport, timeout=120) as client:
 
                 async def post(handle: ServiceHandle) -> object:
                     answer = await client.post("http://hello-fastapi/")
@@ -53,7 +53,7 @@ def test_a_stop_loses_no_request_of_httpx(registry: TownhallProcess) -> None:
                 await stops_without_a_loss(found["hello-fastapi"], post, slow_http, (first, second))
 
     with example("fastapi_service.py", registry.url) as first, example("fastapi_service.py", registry.url) as second:
-        asyncio.run(asyncio.wait_for(main(), 120))
+        asyncio.run(asyncio.wait_for(main(), 300))
 
 
 LIFESPAN = """
@@ -85,19 +85,19 @@ def test_as_a_lifespan_of_fastapi(registry: TownhallProcess) -> None:
     async def main() -> None:
         async with consumer(registry.url) as found:
             handle = found["lifespan-fastapi"]
-            await handle.wait_callable(budget_s=30)
+            await handle.wait_callable(budget_s=120)
             assert (await handle.get("/")).json() == 1, "its own request is counted"
             await process.stop()
             await until(lambda: not handle.instances(), "gone")
         assert process.errors.index("own start") < process.errors.index("own stop")
 
     with ServiceProcess(("-c", LIFESPAN, registry.url, str(port)), port) as process:
-        asyncio.run(asyncio.wait_for(main(), 120))
+        asyncio.run(asyncio.wait_for(main(), 300))
 
 
 def test_a_start_without_a_registry_fails() -> None:
     with ServiceProcess((str(EXAMPLES / "fastapi_service.py"), "http://127.0.0.1:1", str(free_port())), 0) as process:
-        assert process.process.wait(60) == 3, "uvicorn's code for a start that failed"
+        assert process.process.wait(120) == 3, "uvicorn's code for a start that failed"
         assert "not registered" in process.errors
 
 
@@ -106,7 +106,7 @@ def test_the_client_s_example_runs(registry: TownhallProcess, tmp_path: Path) ->
         wait_callable(registry.url, "hello-fastapi")
         done = subprocess.run(
             [sys.executable, "-W", "error", str(EXAMPLES / "httpx_client.py"), registry.url],
-            env=environment({"XDG_CACHE_HOME": str(tmp_path)}), capture_output=True, text=True, timeout=60, check=False,
+            env=environment({"XDG_CACHE_HOME": str(tmp_path)}), capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert str(process.port) in done.stdout

@@ -14,7 +14,7 @@ import pytest
 
 from townhall_process import TownhallProcess
 
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 
 
 @pytest.fixture(scope="module", params=["memory", "disk"])

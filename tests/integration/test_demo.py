@@ -37,7 +37,7 @@ def test_an_interrupted_demo_leaves_no_process_behind():
     with background("demo", "--plain") as process:
         pids = until(lambda: len(found := children_of(process.pid)) >= 5 and found, what="the processes of the demo")
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(120) == 130
         out, errors = process.communicate()
         assert "Traceback" not in out + errors
     for pid in pids:

@@ -16,7 +16,7 @@ from townhall.wire.dns_names import name_of, text_of
 from townhall.wire.dns_records import AAAA, CNAME, NS, PTR, SOA, SRV, TXT, A, Record
 from townhall_process import TownhallProcess, running
 
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 NOERROR, NXDOMAIN, NOTIMP, REFUSED = 0, 3, 4, 5
 AXFR = 252
 

@@ -64,7 +64,7 @@ def test_python_examples_run(code: str, registry: TownhallProcess, service: int,
     if inspect.isawaitable(result):
 
         async def run() -> None:
-            await asyncio.wait_for(result, 60)
+            await asyncio.wait_for(result, 120)
 
         asyncio.run(run())
 

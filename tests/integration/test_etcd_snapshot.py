@@ -17,7 +17,7 @@ from townhall.ops.cli import run
 from townhall.wire.etcd import maintenance
 from townhall_process import TownhallProcess
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 Start = Callable[..., TownhallProcess]
 
 

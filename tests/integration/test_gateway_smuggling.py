@@ -26,14 +26,26 @@ def honest(recorder: Recorder, peer: socket.socket) -> None:
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[Recorder]:
-    recorder = Recorder(honest)
-    yield recorder
-    recorder.close()
+    with Recorder(honest) as recorder:
+        yield recorder
+
+
+@pytest.fixture(scope="module")
+def clear() -> Iterator[Recorder]:
+    """For requests that are answered: what others have left half way would arrive among them, some time later."""
+    with Recorder(honest) as recorder:
+        yield recorder
 
 
 @pytest.fixture(scope="module")
 def front(instance: Recorder) -> Iterator[GatewayProcess]:
     with gateway("--route", f"/=static://127.0.0.1:{instance.port}") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def clear_front(clear: Recorder) -> Iterator[GatewayProcess]:
+    with gateway("--route", f"/=static://127.0.0.1:{clear.port}") as process:
         yield process
 
 
@@ -60,13 +72,13 @@ def test_chunks_that_are_ambiguous_end_the_request(name: str, front: GatewayProc
 
 
 @pytest.mark.parametrize("name", corpus.HARMLESS)
-def test_what_is_clear_is_framed_anew(name: str, front: GatewayProcess, instance: Recorder) -> None:
-    instance.reset()
+def test_what_is_clear_is_framed_anew(name: str, clear_front: GatewayProcess, clear: Recorder) -> None:
+    clear.reset()
     raw, count = corpus.HARMLESS[name]
-    answer = talk(front.address, raw)
+    answer = talk(clear_front.address, raw)
     assert answer.count(b"HTTP/1.1 200 OK\r\n") == count, answer
     # What an instance reads as requests, one after the other, is what the gateway meant: our own Via is in each.
-    held, found = bytearray(instance.all), 0
+    held, found = bytearray(clear.all), 0
     while held:
         match = TOP.match(held)
         assert match, held
@@ -129,9 +141,8 @@ class Hostile(Recorder):
 
 @pytest.fixture(scope="module")
 def hostile() -> Iterator[Hostile]:
-    recorder = Hostile()
-    yield recorder
-    recorder.close()
+    with Hostile() as recorder:
+        yield recorder
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from townhall_process import TownhallProcess, environment
 
 async def slow(port: int) -> AsyncIterator[bytes]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        async for piece in channel.unary_stream("/hello.Hello/Slow")(b"1", timeout=30):
+        async for piece in channel.unary_stream("/hello.Hello/Slow")(b"1", timeout=120):
             yield piece
 
 
@@ -34,12 +34,12 @@ def test_a_stop_loses_no_call(registry: TownhallProcess, program: str, service: 
             say = channel.unary_unary("/hello.Hello/Say")
 
             async def call(handle: ServiceHandle) -> object:
-                return await say(b"", timeout=30)
+                return await say(b"", timeout=120)
 
             await stops_without_a_loss(found[service], call, slow, (first, second))
 
     with example(program, registry.url) as first, example(program, registry.url) as second:
-        asyncio.run(asyncio.wait_for(main(), 120))
+        asyncio.run(asyncio.wait_for(main(), 300))
 
 
 def test_health_says_not_serving_as_soon_as_it_leaves(registry: TownhallProcess) -> None:
@@ -48,7 +48,7 @@ def test_health_says_not_serving_as_soon_as_it_leaves(registry: TownhallProcess)
             consumer(registry.url) as found,
             grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel,
         ):
-            await found["hello-grpc"].wait_callable(budget_s=30)
+            await found["hello-grpc"].wait_callable(budget_s=120)
             serving: list[int] = []
 
             async def watch() -> None:
@@ -68,7 +68,7 @@ def test_health_says_not_serving_as_soon_as_it_leaves(registry: TownhallProcess)
             await stopping
 
     with example("grpc_service.py", registry.url) as process:
-        asyncio.run(asyncio.wait_for(main(), 120))
+        asyncio.run(asyncio.wait_for(main(), 300))
 
 
 def test_the_client_s_example_runs(registry: TownhallProcess, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_client_s_example_runs(registry: TownhallProcess, tmp_path: Path) ->
         wait_callable(registry.url, "hello-grpc")
         done = subprocess.run(
             [sys.executable, "-W", "error", str(EXAMPLES / "grpc_client.py"), registry.url],
-            env=environment({"XDG_CACHE_HOME": str(tmp_path)}), capture_output=True, text=True, timeout=60, check=False,
+            env=environment({"XDG_CACHE_HOME": str(tmp_path)}), capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert done.stdout.count(str(process.port)) == 3

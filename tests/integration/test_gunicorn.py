@@ -12,12 +12,12 @@ from serving_processes import (
     EXAMPLES,
     ServiceProcess,
     consumer,
-    free_port,
     slow_http,
     stops_without_a_loss,
     until,
 )
 
+from free_ports import free_port
 from townhall.client.handle import ServiceHandle
 from townhall_process import TownhallProcess
 
@@ -33,7 +33,7 @@ def flask(url: str) -> Iterator[ServiceProcess]:
 def test_a_stop_loses_no_request(registry: TownhallProcess) -> None:
     async def main() -> None:
         async def post(handle: ServiceHandle) -> object:
-            answer = await handle.request("POST", "/", timeout=30)
+            answer = await handle.request("POST", "/", timeout=120)
             assert answer.status == 200, answer.body
             return answer.text
 
@@ -41,18 +41,19 @@ def test_a_stop_loses_no_request(registry: TownhallProcess) -> None:
             await stops_without_a_loss(found["hello-flask"], post, slow_http, (first, second))
 
     with flask(registry.url) as first, flask(registry.url) as second:
-        asyncio.run(asyncio.wait_for(main(), 120))
+        asyncio.run(asyncio.wait_for(main(), 300))
 
 
 def test_one_registration_survives_its_workers_and_ends_with_the_master(registry: TownhallProcess) -> None:
     async def main() -> None:
         async with consumer(registry.url) as found:
             handle = found["hello-flask"]
-            await handle.wait_callable(budget_s=30)
+            await handle.wait_callable(budget_s=120)
             (instance,) = handle.instances()
             assert instance.port == process.port
+            # The master is registered before it has forked the last of them.
+            await until(lambda: len(children(process.process.pid)) == 2, "both workers")
             workers = children(process.process.pid)
-            assert len(workers) == 2
             os.kill(workers[0], signal.SIGKILL)
             await until(
                 lambda: len(children(process.process.pid)) == 2 and workers[0] not in children(process.process.pid),
@@ -66,7 +67,7 @@ def test_one_registration_survives_its_workers_and_ends_with_the_master(registry
             await until(lambda: not handle.instances(callable_only=True), "no longer called")
 
     with flask(registry.url) as process:
-        asyncio.run(asyncio.wait_for(main(), 120))
+        asyncio.run(asyncio.wait_for(main(), 300))
 
 
 def children(pid: int) -> list[int]:

@@ -16,7 +16,7 @@ from townhall.wire.dns_names import name_of
 from townhall.wire.dns_records import SRV
 from townhall_process import TownhallProcess, running, until
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 
 
 @pytest.fixture(scope="module")

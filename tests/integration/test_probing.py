@@ -18,6 +18,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from test_consul import ask, passing
 
+from free_ports import free_port
 from townhall_process import TownhallProcess, running, until
 
 SERVE = """
@@ -38,7 +39,7 @@ server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handle
 print(server.server_port, flush=True)
 server.serve_forever()
 """
-QUICK = {"Interval": "200ms", "Timeout": "1s"}
+QUICK = {"Interval": "200ms", "Timeout": "3s"}
 OPTIONS = (
     "--dev", "--consul", "0", "--dns", "off", "--name", "n1", "--probe-interval-min-ms", "100", "--probe-reap-interval-ms", "100",
     "--probe-deregister-min-ms", "500", "--probe-scripts",
@@ -51,8 +52,9 @@ class Service:
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.file = folder / "status"
         self.say("200")
+        # Of our own choice, so that nobody has taken it when another process is to serve there again.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(port), str(self.file)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SERVE, str(port or free_port()), str(self.file)], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
@@ -67,7 +69,7 @@ class Service:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
-        self._process.wait(30)
+        self._process.wait(120)
         if self._process.stdout is not None:
             self._process.stdout.close()
 
@@ -105,8 +107,12 @@ def check_of(town: TownhallProcess, name: str) -> dict[str, Any]:
 
 
 def becomes(town: TownhallProcess, name: str, status: str) -> dict[str, Any]:
-    until(lambda: check_of(town, name)["Status"] == status, what=f"{name} is {status}")
-    return check_of(town, name)
+    def look() -> dict[str, Any] | None:
+        found = check_of(town, name)
+        return found if found["Status"] == status else None
+
+    found: dict[str, Any] = until(look, what=f"{name} is {status}")
+    return found
 
 
 @pytest.mark.parametrize("kind", ["http", "tcp"])
@@ -222,7 +228,7 @@ def test_a_grpc_check_of_grpc_s_own_server(town):
         becomes(town, "grpcio-cart", "passing")
         becomes(town, "grpcio-all", "passing")
     finally:
-        server.stop(None).wait(30)
+        server.stop(None).wait(120)
     becomes(town, "grpcio-all", "critical")
 
 
@@ -259,7 +265,7 @@ def test_redirects_to_other_hosts_are_not_followed(town, serve):
 def native(town: TownhallProcess, method: str, path: str, body: Any = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
-    with urlopen(Request(f"{town.url}/api/v1{path}", data, headers, method=method), timeout=20) as answer:
+    with urlopen(Request(f"{town.url}/api/v1{path}", data, headers, method=method), timeout=120) as answer:
         text = answer.read()
     return json.loads(text) if text else None
 
@@ -275,11 +281,16 @@ def attach(town: TownhallProcess, service: str, instance: str, port: int) -> Non
 
 def test_a_missed_heartbeat_is_settled_by_a_probe_before_the_eviction(town, serve):
     service = serve()
-    for name, port in (("alive", service.port), ("dead", service.port)):
-        body = {"service": f"silent-{name}", "id": name, "address": "127.0.0.1", "port": port, "ttl_ms": 2_000}
+
+    def register_silent(name: str) -> None:
+        body = {"service": f"silent-{name}", "id": name, "address": "127.0.0.1", "port": service.port, "ttl_ms": 3_000}
         native(town, "POST", "/instances", body)
+
+    register_silent("alive")
     attach(town, "silent-alive", "alive", service.port)
     until(lambda: check_of(town, "silent-alive")["Status"] == "passing", what="the first look")
+    # After the other one, so that its end says that the other one's silence was long enough, too.
+    register_silent("dead")
     until(
         lambda: native(town, "GET", "/services/silent-dead/instances")["instances"] == [],
         what="who cannot be probed is evicted",
@@ -293,19 +304,14 @@ def test_a_missed_heartbeat_is_settled_by_a_probe_before_the_eviction(town, serv
 
 
 def metrics(town: TownhallProcess) -> dict[str, float]:
-    with urlopen(f"{town.url}/metrics", timeout=20) as answer:
+    with urlopen(f"{town.url}/metrics", timeout=120) as answer:
         lines = answer.read().decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def test_an_address_that_cannot_be_reached_is_told(start, serve):
     own = start("--dev", "--consul", "0", "--dns", "off")
-    service, nobody = serve(), closed_port()
+    service, nobody = serve(), free_port()
     for name, port in (("reached", service.port), ("missed", nobody)):
         ask(own, "PUT", "/v1/agent/service/register", {"Name": name, "Address": "127.0.0.1", "Port": port})
     status = until(
@@ -328,7 +334,7 @@ def test_addresses_of_others_are_not_dialled_unless_the_operator_named_them(star
             server.accept()
         assert native(shy, "GET", "/status")["dialbacks"] == 0
         bold = start("--dev", "--consul", "0", "--dns", "off", "--probe-dialback-ranges", "127.0.0.0/8")
-        server.settimeout(20)
+        server.settimeout(120)
         ask(bold, "PUT", "/v1/agent/service/register", {"Name": "other", "Address": "127.0.0.5", "Port": port})
         server.accept()[0].close()
 

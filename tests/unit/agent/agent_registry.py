@@ -151,6 +151,6 @@ class Bench:
         return [notice.event for notice in self.notices]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not condition():  # noqa: ASYNC110 - other tasks are waited for
                 await asyncio.sleep(0.001)

@@ -35,7 +35,7 @@ def test_a_program_gets_signals_and_takes_its_group_along(tmp_path: Path) -> Non
         child.signal(signal.SIGTERM)
         assert await child.ended == 128 + signal.SIGTERM
         assert child.leftover
-        assert await child.clear(budget_s=30)
+        assert await child.clear(budget_s=120)
         assert not child.leftover
         child.signal(signal.SIGTERM)
         child.signal_group(signal.SIGTERM)

@@ -115,12 +115,12 @@ class Stage:
         self.found = found
 
     async def until(self, *names: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while {one.service.name for one in self.found.values()} != set(names):  # noqa: ASYNC110 - a task is waited for
                 await asyncio.sleep(0.005)
 
     async def until_told(self, event: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while event not in [notice.event for notice in self.notices]:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
 
@@ -154,7 +154,7 @@ def test_containers_come_and_go_with_events() -> None:
         await stage.until("first", "second")
         stage.engine.put("first", Health={"Status": "unhealthy", "Log": []})
         stage.engine.happen("first", "health_status: unhealthy")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while stage.found["docker-h1-first-80"].health is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         stage.engine.put("second", Running=False)
@@ -226,7 +226,7 @@ def test_a_container_that_is_labelled_badly_is_told_once_and_alone(monkeypatch: 
         stage.engine.put("good")
         await stage.until("good")
         asked = len(stage.engine.asked)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(stage.engine.asked) < asked + 6:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
 

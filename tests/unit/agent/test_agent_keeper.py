@@ -35,22 +35,22 @@ def test_what_is_wanted_is_registered_told_and_taken_out() -> None:
     async def play(bench: Bench) -> None:
         keeper, registry = bench.keeper, bench.registry
         keeper.want("web", WEB, ILL)
-        assert await keeper.settle(budget_s=30)
+        assert await keeper.settle(budget_s=120)
         assert registry.healths[ID] == ("critical", "HTTP 500"), "nobody sees it without its health"
         assert [service.name for service in keeper.services] == ["web"]
         keeper.say("web", WELL)
-        assert await keeper.settle(budget_s=30)
+        assert await keeper.settle(budget_s=120)
         assert registry.healths[ID] == ("passing", "")
         registered = keeper.registered("web")
         assert registered is not None
         keeper.want("web", Service(name="web", port=80, weight=3), WELL)
-        assert await keeper.settle(budget_s=30)
+        assert await keeper.settle(budget_s=120)
         assert (registry.instances_by_id[ID].weight, registry.instances_by_id[ID].incarnation) == (
             3,
             registered.incarnation,
         )
         keeper.unwant("web")
-        assert await keeper.settle(budget_s=30)
+        assert await keeper.settle(budget_s=120)
         assert registry.instances_by_id == {}
         assert keeper.registered("web") is None
         assert registry.granted == ["1"], "one lease for all of it"
@@ -64,9 +64,9 @@ def test_what_is_wanted_is_registered_told_and_taken_out() -> None:
 def test_another_port_is_another_instance_and_the_old_one_goes() -> None:
     async def play(bench: Bench) -> None:
         bench.keeper.want("web", WEB, WELL)
-        assert await bench.keeper.settle(budget_s=30)
+        assert await bench.keeper.settle(budget_s=120)
         bench.keeper.want("web", Service(name="web", port=81), WELL)
-        assert await bench.keeper.settle(budget_s=30)
+        assert await bench.keeper.settle(budget_s=120)
         assert list(bench.registry.instances_by_id) == ["web-127.0.0.1-81"]
 
     played(play)
@@ -105,7 +105,7 @@ def test_a_refusal_is_told_once_and_others_are_registered_all_the_same(monkeypat
 def test_what_the_registry_forgot_is_told_again_with_its_health() -> None:
     async def play(bench: Bench) -> None:
         bench.keeper.want("web", WEB, WELL)
-        assert await bench.keeper.settle(budget_s=30)
+        assert await bench.keeper.settle(budget_s=120)
         bench.registry.failing = AWAY
         bench.keeper.say("web", ILL)
         await bench.until(lambda: bench.keeper.away)
@@ -121,7 +121,7 @@ def test_what_the_registry_forgot_is_told_again_with_its_health() -> None:
 def test_an_ended_lease_is_found_out_with_the_next_registration() -> None:
     async def play(bench: Bench) -> None:
         bench.keeper.want("web", WEB, WELL)
-        assert await bench.keeper.settle(budget_s=30)
+        assert await bench.keeper.settle(budget_s=120)
         bench.registry.forget()
         bench.keeper.want("api", Service(name="api", port=81), WELL)
         await bench.until(lambda: len(bench.registry.instances_by_id) == 2)
@@ -132,7 +132,7 @@ def test_an_ended_lease_is_found_out_with_the_next_registration() -> None:
 def test_what_was_removed_by_hand_comes_back() -> None:
     async def play(bench: Bench) -> None:
         bench.keeper.want("web", WEB, WELL)
-        assert await bench.keeper.settle(budget_s=30)
+        assert await bench.keeper.settle(budget_s=120)
         del bench.registry.instances_by_id[ID]
         bench.keeper.say("web", ILL)
         await bench.until(lambda: ID in bench.registry.instances_by_id)
@@ -146,7 +146,7 @@ def test_a_later_process_keeps_what_it_took_over(monkeypatch: pytest.MonkeyPatch
     async def play(bench: Bench) -> None:
         registry = bench.registry
         bench.keeper.want("web", WEB, WELL)
-        assert await bench.keeper.settle(budget_s=30)
+        assert await bench.keeper.settle(budget_s=120)
         registry.put(Registration(service="web", id=ID, address="127.0.0.1", port=80, claim="another"), 99)
         bench.keeper.say("web", ILL)
         await bench.until(lambda: registry.calls.count("instance") > 2)
@@ -155,7 +155,7 @@ def test_a_later_process_keeps_what_it_took_over(monkeypatch: pytest.MonkeyPatch
         await bench.until(lambda: registry.claims[ID] == bench.keeper.claim)
         registry.put(Registration(service="web", id=ID, address="127.0.0.1", port=80, claim="another"), 100)
         bench.keeper.unwant("web")
-        assert await bench.keeper.settle(budget_s=30)
+        assert await bench.keeper.settle(budget_s=120)
         assert ID in registry.instances_by_id, "not ours to remove"
 
     assert "another process" in next(notice.text for notice in played(play).notices if notice.event == "refused")
@@ -206,7 +206,7 @@ def test_a_drain_waits_for_the_subscribers() -> None:
     async def play(bench: Bench) -> None:
         assert await bench.keeper.drain("web", deadline_s=10), "what is not registered has no callers"
         bench.keeper.want("web", WEB, WELL)
-        assert await bench.keeper.settle(budget_s=30)
+        assert await bench.keeper.settle(budget_s=120)
         waiting = Drain(service="web", id=ID, state="draining", waiting_for=("a",))
         bench.registry.drains = [waiting, waiting, Drain(service="web", id=ID, state="complete")]
         assert await bench.keeper.drain("web", deadline_s=10)
@@ -221,7 +221,7 @@ def test_leaving_takes_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) ->
 
     async def play(bench: Bench) -> None:
         bench.keeper.want("web", WEB, WELL)
-        assert await bench.keeper.settle(budget_s=30)
+        assert await bench.keeper.settle(budget_s=120)
         bench.registry.failing = AWAY
 
     bench = played(play)
@@ -234,7 +234,7 @@ def test_what_is_kept_is_left_to_the_lease() -> None:
         bench = Bench()
         bench.keeper.start()
         bench.keeper.want("web", WEB, WELL)
-        assert await bench.keeper.settle(budget_s=30)
+        assert await bench.keeper.settle(budget_s=120)
         await bench.keeper.leave(keep=True)
         await bench.keeper.leave()
         return bench

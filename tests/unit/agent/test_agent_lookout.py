@@ -34,7 +34,7 @@ class Told:
         async def main() -> Lookout:
             lookout = Lookout(checks, address="127.0.0.1", ranges=Ranges(), tell=self.heard.append)
             task = asyncio.create_task(lookout.run(eager=eager))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while not enough():  # noqa: ASYNC110 - another task is waited for
                     await asyncio.sleep(0.001)
             task.cancel()

@@ -58,7 +58,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stage, Callable[[Stage], 
         async def main() -> int:
             running = asyncio.create_task(stage.supervisor.run())
             await script(stage)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 return await running
 
         return asyncio.run(main())

@@ -59,12 +59,3 @@ def ok(body: bytes, *fields: bytes) -> bytes:
     """A plain answer."""
     head = b"".join(field + b"\r\n" for field in (b"content-length: %d" % len(body), *fields))
     return b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + body
-
-
-def free_port() -> int:
-    """A loopback port on which nothing listens."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -10,10 +10,11 @@ import aiohttp
 import pytest
 from backends import Backend
 from fake_registry import FakeRegistry
-from raw_server import free_port, serving
+from raw_server import serving
 from test_client_handle import backends
 
 import townhall
+from free_ports import free_port
 from townhall.client.consumer import Consumer
 from townhall.client.handle import ServiceHandle
 from townhall.model.errors import NoInstance
@@ -24,7 +25,7 @@ Scene = Callable[[aiohttp.ClientSession, ServiceHandle, dict[str, Backend]], Awa
 def play(scene: Scene, *names: str, **options: object) -> None:
     async def main() -> None:
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(120),
             FakeRegistry() as fake,
             backends(fake, *names) as made,
             Consumer(fake.url, snapshot_directory=None, balancer="round_robin") as consumer,
@@ -99,7 +100,7 @@ def test_attempts_and_calls_have_their_time() -> None:
             await text(session)
         assert handle.chooser.tally.running == 0
 
-    play(scene, "a", "b", try_timeout=0.2)
+    play(scene, "a", "b", try_timeout=0.8)
 
 
 def test_a_streamed_answer_counts_until_it_is_closed() -> None:
@@ -110,7 +111,7 @@ def test_a_streamed_answer_counts_until_it_is_closed() -> None:
             await asyncio.Event().wait()
 
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(120),
             FakeRegistry() as fake,
             serving(slow) as origin,
             Consumer(fake.url, snapshot_directory=None) as consumer,
@@ -141,7 +142,7 @@ def test_what_is_no_service_passes() -> None:
 def test_the_resolver_gives_all_and_aiohttp_tries_them() -> None:
     async def main() -> None:
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(120),
             FakeRegistry() as fake,
             backends(fake, "a") as made,
             Consumer(fake.url, snapshot_directory=None, balancer="round_robin") as consumer,

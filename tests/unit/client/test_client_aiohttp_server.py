@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 from fake_registry import FakeRegistry, Refusal, until
-from raw_server import free_port
 from test_client_asgi_app import EVERYTHING
 
 import townhall
+from free_ports import free_port
 from townhall.client.aiohttp_server import register
 from townhall.model.errors import Denied
 
@@ -22,7 +22,7 @@ KEY = ("default", "default", "user")
 
 def test_it_is_ready_when_it_listens_and_refuses_when_it_stops() -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), FakeRegistry(acknowledged=[EVERYTHING]) as fake:
+        async with asyncio.timeout(120), FakeRegistry(acknowledged=[EVERYTHING]) as fake:
             go, begun = asyncio.Event(), asyncio.Event()
             stopping: list[str] = []
 
@@ -79,7 +79,7 @@ def test_a_start_that_cannot_register_fails() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="no signals to oneself")
 def test_a_signal_ends_the_program_when_we_have_left() -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), FakeRegistry(acknowledged=[EVERYTHING]) as fake:
+        async with asyncio.timeout(120), FakeRegistry(acknowledged=[EVERYTHING]) as fake:
             app = web.Application()
             registration = register(app, fake.url, service="user", port=free_port())
             raised: list[str] = []

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from fake_registry import FakeRegistry, Refusal, until
-from raw_server import free_port
 
 import townhall
+from free_ports import free_port
 from townhall.client.asgi_app import Registered, Registration
 
 KEY = ("default", "default", "user")
@@ -41,7 +41,7 @@ class Server:
 
     async def stop(self) -> None:
         self.events.put_nowait({"type": "lifespan.shutdown"})
-        await asyncio.wait_for(self.task, 30)
+        await asyncio.wait_for(self.task, 120)
 
     async def request(self, path: str = "/") -> Messages:
         sent: Messages = []
@@ -102,7 +102,7 @@ async def listening() -> AsyncIterator[int]:
 @pytest.mark.parametrize("plain", [False, True])
 def test_registered_inside_the_application_s_own_life(plain: bool) -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), FakeRegistry(acknowledged=[EVERYTHING]) as fake, listening() as port:
+        async with asyncio.timeout(120), FakeRegistry(acknowledged=[EVERYTHING]) as fake, listening() as port:
             application = Application(plain=plain)
             app = Registered(application, fake.url, service="user", port=port, tags=["v2"], handle_signals=False)
             server = Server(app)
@@ -129,7 +129,7 @@ def test_a_start_that_cannot_register_fails_and_the_application_cleans_up() -> N
             server = Server(Registered(application, fake.url, service="user", port=1))
             assert await server.start() == "lifespan.startup.failed"
             assert "not registered" in server.sent[0]["message"]
-            await asyncio.wait_for(server.task, 30)
+            await asyncio.wait_for(server.task, 120)
             assert application.log == ["startup", "shutdown"]
             assert len(server.sent) == 1
 
@@ -159,7 +159,7 @@ def test_a_signal_drains_first_and_reaches_the_server_afterwards() -> None:
         signals: list[int] = []
         before = signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
         try:
-            async with asyncio.timeout(60), FakeRegistry(acknowledged=[EVERYTHING]) as fake, listening() as port:
+            async with asyncio.timeout(120), FakeRegistry(acknowledged=[EVERYTHING]) as fake, listening() as port:
                 application = Application()
                 on_stop: list[str] = []
 
@@ -194,7 +194,7 @@ def test_a_signal_drains_first_and_reaches_the_server_afterwards() -> None:
 
 def test_sockets_are_closed_for_another_instance_when_we_stop() -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), FakeRegistry(acknowledged=[EVERYTHING]) as fake, listening() as port:
+        async with asyncio.timeout(120), FakeRegistry(acknowledged=[EVERYTHING]) as fake, listening() as port:
             application = Application()
             server = Server(Registered(application, fake.url, service="user", port=port, handle_signals=False))
             await server.start()
@@ -229,7 +229,7 @@ def test_sockets_are_closed_for_another_instance_when_we_stop() -> None:
 
 def test_the_parts_for_frameworks_that_take_parts() -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), FakeRegistry(acknowledged=[EVERYTHING]) as fake, listening() as port:
+        async with asyncio.timeout(120), FakeRegistry(acknowledged=[EVERYTHING]) as fake, listening() as port:
             registration = Registration(fake.url, service="user", port=port, handle_signals=False)
             log: list[str] = []
 

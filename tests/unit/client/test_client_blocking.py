@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from backends import Backend
 from fake_registry import FakeRegistry
-from raw_server import free_port
 
+from free_ports import free_port
 from townhall.client import blocking, consumer, handle
 from townhall.client.loop_thread import LoopThread
 from townhall.client.records import Instance, Registration

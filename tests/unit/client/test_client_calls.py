@@ -26,7 +26,7 @@ def play(scene: Scene, *names: str, **options: object) -> None:
 
     async def main() -> None:
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(120),
             FakeRegistry() as fake,
             backends(fake, *names) as made,
             Consumer(fake.url, **given) as consumer,
@@ -42,7 +42,7 @@ def test_a_busy_instance_gets_no_more_calls() -> None:
         made["a"].hang = made["b"].hang = True
         # Three calls go to three instances; the one at "c" is answered.
         loop = asyncio.get_running_loop()
-        waiting = [loop.create_task(handle.get("/", timeout=30)) for _ in range(3)]
+        waiting = [loop.create_task(handle.get("/", timeout=120)) for _ in range(3)]
         await until(lambda: made["a"].requests and made["b"].requests)
         for _ in range(5):
             assert (await handle.get("/")).body == b"c"
@@ -71,7 +71,7 @@ def test_a_hedge_answers_for_one_that_hangs() -> None:
     async def scene(handle: ServiceHandle, made: dict[str, Backend]) -> None:
         made["a"].hang = True
         # Round robin: one of two calls begins at the one that hangs.
-        assert {(await handle.get("/", hedge=0.01, timeout=30)).body for _ in range(4)} == {b"b"}
+        assert {(await handle.get("/", hedge=0.01, timeout=120)).body for _ in range(4)} == {b"b"}
         assert made["a"].requests, "it was asked, and its answer not waited for"
 
     play(scene, "a", "b", balancer="round_robin")

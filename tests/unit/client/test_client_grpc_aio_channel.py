@@ -12,9 +12,9 @@ import grpc.aio
 import pytest
 from fake_registry import FakeRegistry, until
 from grpc_backends import BOTH, DOWN, UNARY, UP, GrpcBackend
-from raw_server import free_port
 
 import townhall
+from free_ports import free_port
 from townhall.client.consumer import Consumer
 from townhall.client.grpc_aio_channel import Channel
 from townhall.client.grpc_instances import target
@@ -26,7 +26,7 @@ Scene = Callable[[Channel, dict[str, GrpcBackend], FakeRegistry], Awaitable[None
 
 def play(scene: Scene, *names: str, **options: object) -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
+        async with asyncio.timeout(120), contextlib.AsyncExitStack() as stack:
             fake = await stack.enter_async_context(FakeRegistry())
             made = {name: await stack.enter_async_context(GrpcBackend(name)) for name in names}
             for name, backend in made.items():
@@ -48,7 +48,7 @@ def test_unary_calls_are_balanced() -> None:
     async def scene(channel: Channel, made: dict[str, GrpcBackend], fake: FakeRegistry) -> None:
         unary = channel.unary_unary(UNARY)
         assert Counter([await unary(b"x") for _ in range(6)]) == {b"a": 3, b"b": 3}
-        call = unary(b"x", timeout=30, metadata=(("k", "v"),))
+        call = unary(b"x", timeout=120, metadata=(("k", "v"),))
         called: list[object] = []
         call.add_done_callback(called.append)
         assert call.time_remaining() <= 30
@@ -136,7 +136,7 @@ def test_attempts_calls_and_cancellations() -> None:
         assert call.cancelled()
         assert tally(channel).running == 0
 
-    play(scene, "a", "b", try_timeout=0.5, idempotent=True)
+    play(scene, "a", "b", try_timeout=0.8, idempotent=True)
 
 
 def test_streams_are_made_once_and_count_while_they_last() -> None:

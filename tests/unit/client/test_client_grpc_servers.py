@@ -59,7 +59,7 @@ class Servicer:
 def test_health_then_drain_then_server_then_registry() -> None:
     async def main() -> None:
         log: list[str] = []
-        async with asyncio.timeout(60), FakeRegistry(acknowledged=[{"user": 1_000_000}]) as fake:
+        async with asyncio.timeout(120), FakeRegistry(acknowledged=[{"user": 1_000_000}]) as fake:
 
             async def on_stop() -> None:
                 (instance,) = fake.instances[KEY].values()

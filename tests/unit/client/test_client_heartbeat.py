@@ -27,7 +27,7 @@ def play(scene: Scene, *, ttl_ms: int = 300) -> None:
             heartbeat = Heartbeat(registry, registrar, "me", alarms.append)
             task = asyncio.get_running_loop().create_task(heartbeat.run())
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(120):
                     await scene(fake, heartbeat, alarms)
                 assert not task.done()
             finally:

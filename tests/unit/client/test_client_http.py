@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import trustme
-from raw_server import answering, free_port, ok, serving
+from raw_server import answering, ok, serving
 
+from free_ports import free_port
 from townhall.client.connection import Origin
 from townhall.client.http import HttpClient, Request, _told
 from townhall.model import limits
@@ -20,7 +21,7 @@ from townhall.model.errors import PeerMisbehaved, Unreachable
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(300):
             await main
 
     asyncio.run(bounded())

@@ -82,7 +82,7 @@ def test_a_missing_document_hides_nobody_unless_the_caller_insists() -> None:
                 insisting.pick()
             assert refused.value.fields["why"] == "not_offered"
             # It arrives at last: nobody had to ask again, and who waits is told.
-            waiting = asyncio.create_task(insisting.wait_callable(budget_s=30))
+            waiting = asyncio.create_task(insisting.wait_callable(budget_s=120))
             store(fake, NEW)
             fake.faults.refuse = lambda asked: None
             await waiting

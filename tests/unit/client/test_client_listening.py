@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 from fake_registry import FakeRegistry, until
-from raw_server import free_port
 
+from free_ports import free_port
 from townhall.client.listening import Listening, listening_provider
 from townhall.model import limits
 
@@ -34,7 +34,7 @@ def test_it_says_no_until_something_listens() -> None:
 def test_a_provider_is_registered_at_once_and_ready_when_it_listens() -> None:
     async def main() -> None:
         port = free_port()
-        async with asyncio.timeout(60), FakeRegistry() as fake:
+        async with asyncio.timeout(120), FakeRegistry() as fake:
             provider = listening_provider(fake.url, service="user", port=port, options={})
             async with provider:
                 (instance,) = fake.instances[KEY].values()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from fake_registry import FakeRegistry
-from raw_server import free_port
 from test_client_handle import backends
 
+from free_ports import free_port
 from townhall.client.consumer import Consumer
 from townhall.client.metrics import Family, Sample, prometheus
 from townhall.client.provider import Provider
@@ -22,7 +22,7 @@ def value(families: tuple[Family, ...], name: str, **labels: str) -> float:
 def test_a_consumer_counts_by_service_and_kind() -> None:
     async def main() -> None:
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(120),
             FakeRegistry() as fake,
             backends(fake, "a"),
             Consumer(fake.url, snapshot_directory=None, balancer="round_robin") as consumer,

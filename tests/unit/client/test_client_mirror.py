@@ -31,7 +31,7 @@ def play(scene: Scene, directory: Path | None = None) -> None:
             mirror = Mirror(registry, name="me", files=files)
             task = asyncio.get_running_loop().create_task(mirror.run())
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(120):
                     await scene(fake, mirror)
                 assert not task.done()
             finally:

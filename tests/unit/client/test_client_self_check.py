@@ -55,7 +55,7 @@ def test_while_it_is_ill_it_is_out_of_service_and_its_heartbeats_go_on() -> None
     async def main() -> None:
         state = {"healthy": True}
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(120),
             FakeRegistry() as fake,
             Provider(
                 fake.url, service="user", port=8080, ttl=0.6, health=lambda: state["healthy"], health_interval=0.01

@@ -51,7 +51,7 @@ def test_the_environments_list() -> None:
 def test_calls_without_any_registry() -> None:
     async def main() -> None:
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(120),
             Backend("a") as a,
             Backend("b") as b,
             Consumer("http://127.0.0.1:1") as consumer,
@@ -68,7 +68,7 @@ def test_calls_without_any_registry() -> None:
 
 def test_one_service_is_pointed_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        async with asyncio.timeout(60), FakeRegistry() as fake, Backend("mine") as mine:
+        async with asyncio.timeout(120), FakeRegistry() as fake, Backend("mine") as mine:
             await fake.put("user", "theirs")
             await fake.put("order", "o")
             monkeypatch.setenv("TOWNHALL_SOURCES", f"user=static://127.0.0.1:{mine.port}")
@@ -123,7 +123,7 @@ def test_a_name_that_does_not_exist() -> None:
     async def main() -> None:
         mirror = SourceMirror(KEY, Dns("users.invalid", 8080))
         with pytest.raises(NoInstance):
-            await mirror.ready(KEY, budget_s=30)
+            await mirror.ready(KEY, budget_s=120)
         await mirror.release()
 
     asyncio.run(main())

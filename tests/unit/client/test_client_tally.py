@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from fake_registry import FakeRegistry
-from raw_server import free_port
 from test_client_handle import backends
 
+from free_ports import free_port
 from townhall.client.consumer import Consumer
 from townhall.client.opened import Opened
 from townhall.client.records import Instance

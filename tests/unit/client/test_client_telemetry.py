@@ -12,11 +12,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from raw_server import free_port, ok, serving
+from raw_server import ok, serving
 from test_client_handle import backends
 from threaded import registry_in_a_thread
 
 import townhall
+from free_ports import free_port
 from townhall import otel
 from townhall.client import tracing
 from townhall.client.consumer import Consumer
@@ -33,7 +34,7 @@ def test_every_attempt_is_a_span() -> None:
     async def main() -> None:
         exporter, made_of = witness()
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(120),
             FakeRegistry() as fake,
             backends(fake, "a") as made,
             Consumer(fake.url, snapshot_directory=None, balancer="round_robin", tracing=made_of) as consumer,

@@ -131,7 +131,7 @@ def test_drain():
     deadline = world.run(commands.StartDrain(key=WEB, id="a"))
     assert deadline == world.now_ms + ServiceSettings().drain_deadline_ms
     started = world.instance("a").evidence.draining_at
-    world.wait(10)
+    world.wait(120)
     assert world.run(commands.StartDrain(key=WEB, id="a")) == deadline, "the one that runs goes on"
     assert world.run(commands.StartDrain(key=WEB, id="a", deadline_ms=5)) == world.now_ms + 5
     assert world.instance("a").evidence.draining_at == started

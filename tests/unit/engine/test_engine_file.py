@@ -164,7 +164,7 @@ def test_close_waits_for_the_group_under_way(tmp_path):
 def test_the_loop_goes_on_while_a_group_is_written(tmp_path, monkeypatch):
     engine = filled(tmp_path)
     released = threading.Event()
-    monkeypatch.setattr("townhall.engine.disk.PosixFile.sync", lambda _: released.wait(20))
+    monkeypatch.setattr("townhall.engine.disk.PosixFile.sync", lambda _: released.wait(120))
 
     async def main():
         pending = asyncio.ensure_future(engine.append([b"a"], 10))

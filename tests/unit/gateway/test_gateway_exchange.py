@@ -157,11 +157,11 @@ def test_a_hung_instance_costs_its_attempt_and_no_more() -> None:
         await reader.read()
 
     async def main() -> None:
-        text = TWO + 'first_byte_timeout = "100ms"\n'
+        text = TWO + 'first_byte_timeout = "500ms"\n'
         async with Stand(text, a=Instance(script=hang), b=Instance()) as stand:
             for _ in range(3):
                 assert (await stand.ask(get())).endswith(b"hello")
-        async with Stand(ONE + 'first_byte_timeout = "100ms"\n', a=Instance(script=hang)) as stand:
+        async with Stand(ONE + 'first_byte_timeout = "500ms"\n', a=Instance(script=hang)) as stand:
             answer = await stand.ask(get(method="POST"))
             assert answer.startswith(b"HTTP/1.1 504 ")
             assert b'"code":"timeout"' in answer
@@ -454,7 +454,7 @@ def test_a_client_that_takes_nothing_is_not_the_instances_fault() -> None:
             gone.set()
 
     async def main() -> None:
-        async with Stand(ONE + 'idle_timeout = "100ms"\n', a=Instance(script=pour)) as stand:
+        async with Stand(ONE + 'idle_timeout = "500ms"\n', a=Instance(script=pour)) as stand:
             _, writer = await stand.connect()
             writer.transport.pause_reading()
             writer.write(get())
@@ -475,7 +475,7 @@ def test_an_instance_that_takes_nothing_of_a_body_is_to_blame() -> None:
         await asyncio.sleep(30)
 
     async def main() -> None:
-        async with Stand(ONE + 'idle_timeout = "100ms"\n', a=Instance(script=deaf)) as stand:
+        async with Stand(ONE + 'idle_timeout = "500ms"\n', a=Instance(script=deaf)) as stand:
             reader, writer = await stand.connect()
             writer.write(get("/", f"Content-Length: {1 << 26}", method="POST"))
             writer.write(bytes(1 << 26))

@@ -43,7 +43,7 @@ class Running:
         return future
 
     async def result(self, command: Command) -> Outcome | TownhallError:
-        return await asyncio.wait_for(self.send(command), 30)
+        return await asyncio.wait_for(self.send(command), 120)
 
     async def done(self, command: Command) -> Outcome:
         result = await self.result(command)
@@ -62,7 +62,7 @@ def running(
         try:
             await body(bench)
         finally:
-            await asyncio.wait_for(bench.hub.stop(), 30)
+            await asyncio.wait_for(bench.hub.stop(), 120)
 
     asyncio.run(main())
 

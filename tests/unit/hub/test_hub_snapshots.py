@@ -127,7 +127,7 @@ def test_stopping_gives_up_a_snapshot() -> None:
         compactor.gate = asyncio.Event()
         snapshots.note(10, 0)
         await asyncio.sleep(0)
-        await asyncio.wait_for(snapshots.stop(), 30)
+        await asyncio.wait_for(snapshots.stop(), 120)
         assert not snapshots.busy
         assert snapshots.saved == 0
 
@@ -143,7 +143,7 @@ def test_the_inline_one_shows_one_position_while_commits_go_on() -> None:
         saving = asyncio.ensure_future(InlineCompactor(engine, bench.hub.state).compact())
         await asyncio.sleep(0)
         await bench.done(register("late"))
-        assert await asyncio.wait_for(saving, 30) == 10
+        assert await asyncio.wait_for(saving, 120) == 10
         state = load_state(engine.snapshot())
         assert state.position == 10
         assert len(state.services[WEB].instances) == 10

@@ -396,7 +396,7 @@ def test_stopping_answers_what_waits_and_refuses_the_rest() -> None:
         stop = asyncio.ensure_future(bench.hub.stop())
         await asyncio.sleep(0)
         late = bench.send(register())
-        await asyncio.wait_for(stop, 30)
+        await asyncio.wait_for(stop, 120)
         assert [type(result) for result in await asyncio.gather(*waiting)] == [Outcome] * 5
         assert isinstance(await late, Stopping)
         await bench.hub.stop()
@@ -424,7 +424,7 @@ def test_a_callback_may_submit() -> None:
             bench.hub.submit(register("b"), INTERNAL, chained.set_result)
 
         bench.hub.submit(register("a"), INTERNAL, again)
-        outcome = await asyncio.wait_for(chained, 30)
+        outcome = await asyncio.wait_for(chained, 120)
         assert outcome.position == 2
 
     running(body)

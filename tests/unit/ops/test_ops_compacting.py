@@ -29,7 +29,7 @@ def test_a_look_compacts_what_may_go():
             hub.submit(
                 Transact(space=SPACE, transaction=Transaction(success=(Put(b"k", b"v"),))), INTERNAL, done.set_result
             )
-            await asyncio.wait_for(done, 60)
+            await asyncio.wait_for(done, 120)
         reader = hub.reader(INTERNAL)
         compacting.look()
         for _ in range(6_000):

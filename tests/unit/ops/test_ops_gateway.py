@@ -18,7 +18,7 @@ import pytest
 from townhall.ops import gateway, loops
 from townhall.ops.cli import run
 from townhall.ops.exits import USAGE
-from townhall_process import environment
+from townhall_process import environment, until
 
 PARTS = (gateway, loops)
 
@@ -36,7 +36,7 @@ def instance(body: bytes = b"hello") -> Iterator[int]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server.server_port
         server.shutdown()
 
@@ -60,7 +60,7 @@ def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def body_of(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=120) as answer:
         return bytes(answer.read())
 
 
@@ -72,7 +72,7 @@ def test_a_route_on_the_command_line(tmp_path: Path) -> None:
     ):
         assert body_of(f"{url}/a/b") == b"hello"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     assert '"GET /a/b HTTP/1.1" 200 5' in log.read_text()
 
 
@@ -89,8 +89,7 @@ def test_new_routes_without_a_restart(tmp_path: Path, signalled: bool) -> None:
             file.write_text(f'[[route]]\nservice = "static://127.0.0.1:{two}"\n')
             if signalled:
                 process.send_signal(signal.SIGHUP)
-            while body_of(url) != b"second":
-                pass
+            until(lambda: body_of(url) == b"second", what="the new route")
 
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

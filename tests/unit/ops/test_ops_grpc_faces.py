@@ -55,13 +55,13 @@ def test_a_row_with_two_faces(monkeypatch: pytest.MonkeyPatch) -> None:
         writer.write(PREFACE + frames.settings({}) + call)
         said = b""
         while b"grpc-status" not in said:
-            said += await asyncio.wait_for(reader.read(1000), 20)
+            said += await asyncio.wait_for(reader.read(1000), 120)
         assert b"\0\0\0\0\2hi" in said
         writer.close()
         native = built.addresses["native"]
         reader, writer = await asyncio.open_connection(native.host, native.port)
         writer.write(b"GET /api/v1/metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        text = await asyncio.wait_for(reader.read(), 20)
+        text = await asyncio.wait_for(reader.read(), 120)
         assert b'townhall_grpc_calls_total{face="xds",code="0"} 1' in text
         writer.close()
         await built.stop(100)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -56,18 +55,10 @@ def answering(*replies: bytes, seen: list[bytes] | None = None) -> Handle:
     return handle
 
 
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port on which nobody listens."""
-    with socket.socket(socket.AF_INET, kind) as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        return port
-
-
 def look(prober: Prober, definition: CheckDefinition, ground: Ground = GROUND) -> Finding:
     """One look from outside a loop."""
 
     async def main() -> Finding:
-        return await asyncio.wait_for(prober(definition, ground), 30)
+        return await asyncio.wait_for(prober(definition, ground), 120)
 
     return asyncio.run(main())

@@ -28,7 +28,7 @@ class Probing:
     async def done(self, command: Command) -> Outcome:
         future: asyncio.Future[Outcome | TownhallError] = asyncio.get_running_loop().create_future()
         self.hub.submit(command, INTERNAL, future.set_result)
-        result = await asyncio.wait_for(future, 30)
+        result = await asyncio.wait_for(future, 120)
         assert isinstance(result, Outcome), result
         return result
 
@@ -59,10 +59,10 @@ def probing(body: Callable[[Probing], Awaitable[None]], options: ProbeOptions | 
         bench.hub.observer = bench.runner
         bench.runner.start()
         try:
-            await asyncio.wait_for(body(bench), 60)
+            await asyncio.wait_for(body(bench), 120)
         finally:
             await bench.runner.stop()
-            await asyncio.wait_for(bench.hub.stop(), 30)
+            await asyncio.wait_for(bench.hub.stop(), 120)
 
     asyncio.run(main())
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from probe_world import answering, free_port, serving
+from probe_world import answering, serving
 from probing_hub import WEB, Probing, probing, until
 
+from free_ports import free_port
 from townhall.model import limits
 from townhall.model.instance import Instance, Verdict
 from townhall.probe import ProbeOptions

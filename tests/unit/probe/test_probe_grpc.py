@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from probe_world import GROUND, free_port, look, serving
+from probe_world import GROUND, look, serving
 
+from free_ports import free_port
 from townhall.model.check import CheckDefinition, CheckKind, CheckStatus
 from townhall.probe import Finding
 from townhall.probe.grpc import frame, probe_grpc
@@ -30,7 +31,7 @@ def ask(reply: bytes, *, target: str = "/web", service: str = "") -> tuple[Findi
     async def main() -> Finding:
         async with serving(handle) as port:
             definition = CheckDefinition(kind=CheckKind.GRPC, target=f"127.0.0.1:{port}{target}", grpc_service=service)
-            return await asyncio.wait_for(probe_grpc(definition, GROUND), 30)
+            return await asyncio.wait_for(probe_grpc(definition, GROUND), 120)
 
     return asyncio.run(main()), bytes(received)
 

@@ -4,8 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from probe_world import GROUND, answering, free_port, look, serving
+from probe_world import GROUND, answering, look, serving
 
+from free_ports import free_port
 from townhall.model import limits
 from townhall.model.check import CheckDefinition, CheckKind, CheckStatus
 from townhall.probe import Finding, Ground
@@ -22,7 +23,7 @@ def http(*replies: bytes, path: str = "/health", **fields: Any) -> tuple[Finding
         async with serving(answering(*replies, seen=seen)) as port:
             replies_with_port = f"http://127.0.0.1:{port}{path}"
             definition = CheckDefinition(kind=CheckKind.HTTP, target=replies_with_port, **fields)
-            return await asyncio.wait_for(probe_http(definition, GROUND), 30)
+            return await asyncio.wait_for(probe_http(definition, GROUND), 120)
 
     return asyncio.run(main()), seen
 

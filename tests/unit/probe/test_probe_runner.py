@@ -7,9 +7,10 @@ import sys
 from collections import Counter
 
 import pytest
-from probe_world import answering, free_port, serving
+from probe_world import answering, serving
 from probing_hub import WEB, Probing, probing, tcp, until
 
+from free_ports import free_port
 from townhall.core.commands import DeleteCheck, LapseLeases, PutCheck, SetCheck
 from townhall.model import limits
 from townhall.model.check import CheckDefinition, CheckKind, CheckStatus

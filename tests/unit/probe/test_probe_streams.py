@@ -8,8 +8,9 @@ from functools import partial
 
 import pytest
 import trustme
-from probe_world import GROUND, answering, free_port, look, serving
+from probe_world import GROUND, answering, look, serving
 
+from free_ports import free_port
 from townhall.model.check import CheckDefinition, CheckKind, CheckStatus
 from townhall.probe import Finding, Ground, connection
 from townhall.probe.connection import Target, failed, split_target, why
@@ -129,7 +130,7 @@ def test_udp_an_answer_ends_the_wait():
         port = transport.get_extra_info("sockname")[1]
         look_once = partial(probe_udp, tcp(f"127.0.0.1:{port}", body="ping"), Ground(Ranges(), 60_000))
         try:
-            return await asyncio.wait_for(look_once(), 20)
+            return await asyncio.wait_for(look_once(), 120)
         finally:
             transport.close()
 

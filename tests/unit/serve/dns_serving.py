@@ -19,7 +19,7 @@ from townhall.wire.dns_names import name_of
 from townhall.wire.dns_records import A
 
 WEB = "web.service.consul"
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 
 
 def query(name: str = WEB, type_: int = A, *, id_: int = 7, edns: int = 0, flags_rd: bool = True) -> bytes:

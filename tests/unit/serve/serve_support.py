@@ -260,7 +260,7 @@ class Client:
         self.writer.write(data)
 
     async def head(self) -> Answer:
-        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 20)
+        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 120)
         lines = raw[:-4].split(b"\r\n")
         version, status, _ = lines[0].split(b" ", 2)
         assert version == b"HTTP/1.1"
@@ -277,21 +277,21 @@ class Client:
             while (part := await self.chunk()) is not None:
                 answer.body += part
         elif "content-length" in answer.headers:
-            answer.body = await asyncio.wait_for(self.reader.readexactly(int(answer.headers["content-length"])), 20)
+            answer.body = await asyncio.wait_for(self.reader.readexactly(int(answer.headers["content-length"])), 120)
         else:
             answer.body = await self.rest()
         return answer
 
     async def chunk(self) -> bytes | None:
-        line = await asyncio.wait_for(self.reader.readuntil(b"\r\n"), 20)
-        data = await asyncio.wait_for(self.reader.readexactly(int(line, 16) + 2), 20)
+        line = await asyncio.wait_for(self.reader.readuntil(b"\r\n"), 120)
+        data = await asyncio.wait_for(self.reader.readexactly(int(line, 16) + 2), 120)
         assert data.endswith(b"\r\n")
         return data[:-2] or None
 
     async def rest(self) -> bytes:
         """Everything until the server closes."""
         try:
-            return await asyncio.wait_for(self.reader.read(), 20)
+            return await asyncio.wait_for(self.reader.read(), 120)
         except ConnectionResetError:
             return b""
 

@@ -398,7 +398,7 @@ def test_a_slow_reader_gets_everything_as_long_as_it_reads() -> None:
             assert received > 3_000_000
             assert server.counters.timed_out == 0
 
-    serving(test, stream_stall_timeout_ms=400)
+    serving(test, stream_stall_timeout_ms=2_000)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_who_is_too_slow_is_told_and_who_is_idle_is_closed(begin: bytes, status:
         assert await client.rest() == b""
         assert server.counters.timed_out == (1 if status else 0)
 
-    serving(test, header_timeout_ms=200, body_timeout_ms=200, idle_timeout_ms=300)
+    serving(test, header_timeout_ms=400, body_timeout_ms=400, idle_timeout_ms=450)
 
 
 def test_slowloris_gains_nothing_by_dribbling() -> None:
@@ -448,10 +448,10 @@ def test_a_slow_body_is_read_as_long_as_it_comes() -> None:
         client.send(get("/echo", "Content-Length: 20", method="POST"))
         for _ in range(20):
             client.send(b"x")
-            await asyncio.sleep(0.04)
+            await asyncio.sleep(0.05)
         assert (await client.answer()).body.endswith(b"x" * 20)
 
-    serving(test, body_timeout_ms=300)
+    serving(test, body_timeout_ms=800)
 
 
 def test_parked_connections_outlive_the_idle_timeout() -> None:
