@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -16,3 +18,9 @@ settings.load_profile("house")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=10, help="kills in tests/crash (default 10)")
     parser.addoption("--figures", action="store_true", help="tests/chaos at its long pace, with the table of figures")
+
+
+@pytest.fixture(autouse=True)
+def same_draws(request: pytest.FixtureRequest) -> None:
+    """Weighted picks, jitter and all else that is drawn in a test's own process: the same in every run, too."""
+    random.seed(request.node.nodeid)

@@ -127,7 +127,7 @@ def run(program: str, url: str) -> list[str]:
         env=environment(None),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr

@@ -428,7 +428,7 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-async def until(condition: Callable[[], object], deadline_s: float = 20.0) -> None:
+async def until(condition: Callable[[], object], deadline_s: float = 120.0) -> None:
     """Poll until it holds."""
     async with asyncio.timeout(deadline_s):
         while not condition():  # noqa: ASYNC110 - the condition is any

@@ -43,7 +43,7 @@ def fake(servers: LoopThread) -> Iterator[FakeRegistry]:
     servers.run(registry.stop())
 
 
-def until(condition: object, deadline_s: float = 20.0) -> None:
+def until(condition: object, deadline_s: float = 120.0) -> None:
     assert callable(condition)
     deadline = time.monotonic() + deadline_s
     while not condition():

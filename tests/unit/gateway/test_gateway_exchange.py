@@ -8,6 +8,7 @@ import json
 import pytest
 from gateway_support import HELLO, Instance, Stand, get, read_message, run, until
 
+from free_ports import free_port
 from townhall.gateway import exchange, inbound, outbound, plane, services, tunnel
 from townhall.model.limits import PROXY_HOLD_SIZE_MAX, PROXY_REPLAY_SIZE_MAX
 
@@ -337,7 +338,7 @@ def test_limits_of_a_route() -> None:
 
 def test_an_open_circuit_refuses_at_once() -> None:
     async def main() -> None:
-        gone = await Instance().start()
+        gone = await Instance().start(free_port())
         await gone.stop()
         async with Stand(ONE + "service_failures = 2\nretries = 0\n", a=gone) as stand:
             codes = [json.loads((await stand.ask(get())).partition(b"\r\n\r\n")[2])["code"] for _ in range(3)]

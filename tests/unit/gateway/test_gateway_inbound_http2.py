@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from gateway_support import HELLO, Instance, Stand, get, read_message, run, until
 
+from free_ports import free_port
 from http2_client import PING, PREFACE, SETTINGS, Answer, Http2Client, ask, frame, request
 from townhall.gateway.answers import AnswerReader
 from townhall.gateway.entry import Entry
@@ -112,7 +113,7 @@ def test_requests_at_the_same_time_are_bounded() -> None:
 
 def test_our_own_answers() -> None:
     async def main() -> None:
-        gone = await Instance().start()
+        gone = await Instance().start(free_port())
         await gone.stop()
         text = '[[route]]\nhost = "x"\nservice = "static://{a}"\nretries = 0\n'
         async with Stand(text, a=gone) as stand:
@@ -136,7 +137,7 @@ def test_our_own_answers() -> None:
 def test_answers_wait_for_the_clients_windows(size: int) -> None:
     async def main() -> None:
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
-        async with Stand(ONE + 'idle_timeout = "100ms"\n', a=Instance(answer)) as stand:
+        async with Stand(ONE + 'idle_timeout = "700ms"\n', a=Instance(answer)) as stand:
             with connected(stand, window=0) as client:
                 stream = client.begin(request())
                 while not client.answers[stream].heads:

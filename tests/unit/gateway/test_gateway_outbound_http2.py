@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from gateway_support import HELLO, Instance, Stand, get, read_message, run, until
 
+from free_ports import free_port
 from http2_client import ask, request
 from townhall.gateway.config import read_config
 from townhall.gateway.endpoint_http2 import EndpointHttp2
@@ -213,7 +214,7 @@ def test_faults_are_told() -> None:
         async with Stand(text, a=Instance(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as stand:
             # It does not speak HTTP/2.
             assert b'"code":"reset"' in await stand.ask(get())
-        gone = await Instance().start()
+        gone = await Instance().start(free_port())
         await gone.stop()
         async with Stand(text, a=gone) as stand:
             assert b'"code":"connect_failed"' in await stand.ask(get())

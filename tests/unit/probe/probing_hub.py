@@ -67,7 +67,7 @@ def probing(body: Callable[[Probing], Awaitable[None]], options: ProbeOptions | 
     asyncio.run(main())
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
+async def until(condition: Callable[[], bool], *, seconds: float = 120) -> None:
     """Poll for something that will come."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
