@@ -51,7 +51,7 @@ def test_unary_calls_are_balanced() -> None:
         call = unary(b"x", timeout=120, metadata=(("k", "v"),))
         called: list[object] = []
         call.add_done_callback(called.append)
-        assert call.time_remaining() <= 30
+        assert call.time_remaining() <= 120
         assert await call in {b"a", b"b"}
         assert await call.code() is grpc.StatusCode.OK
         assert await call.details() == ""
