@@ -23,7 +23,7 @@ from townhall.model.errors import TownhallError
 
 __all__ = ["Child", "Stage", "StageFailed"]
 
-_START_TIMEOUT_S: Final = 20.0
+_START_TIMEOUT_S: Final = 60.0
 """Until a process says that it is ready; a busy machine may take seconds."""
 _PR_SET_PDEATHSIG: Final = 1
 TTL_MS: Final = 1_500
