@@ -79,6 +79,22 @@ def _option(action: argparse.Action) -> OptionWords:
     return OptionWords(tuple(action.option_strings), about, action.nargs != 0, choices, metavar in _PATHS)
 
 
+def _paths() -> Iterator[str]:
+    """Of a ``case`` in bash and zsh: the words of each command lead to its path."""
+    for leaf in tree():
+        if leaf.path:
+            path = _quoted(_bash_path(leaf))
+            yield f"            {path}) path={path};;"
+
+
+def _valued() -> Iterator[tuple[str, OptionWords]]:
+    """The options whose values can be completed, with their patterns in a ``case`` over path and previous word."""
+    for leaf in tree():
+        for option in leaf.options:
+            if option.choices or option.files:
+                yield "|".join(_quoted(f"{_bash_path(leaf)} {name}") for name in option.names), option
+
+
 def bash() -> str:
     """For ``source <(townhall completion bash)`` or /etc/bash_completion.d."""
     lines = [
@@ -88,25 +104,14 @@ def bash() -> str:
         "    COMPREPLY=()",
         '    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do',
         '        case "$path $word" in',
-        *(
-            f"            {_quoted(' ' + ' '.join(leaf.path))}) path={_quoted(' ' + ' '.join(leaf.path))};;"
-            for leaf in tree()
-            if leaf.path
-        ),
+        *_paths(),
         "        esac",
         "    done",
         '    case "$path $previous" in',
     ]
-    for leaf in tree():
-        for option in leaf.options:
-            if option.choices or option.files:
-                patterns = "|".join(_quoted(f"{_bash_path(leaf)} {name}") for name in option.names)
-                reply = (
-                    '$(compgen -f -- "$current")'
-                    if option.files
-                    else f'$(compgen -W {_quoted(" ".join(option.choices))} -- "$current")'
-                )
-                lines.append(f"        {patterns}) COMPREPLY=({reply}); return;;")
+    for patterns, option in _valued():
+        words = f"-W {_quoted(' '.join(option.choices))}" if not option.files else "-f"
+        lines.append(f'        {patterns}) COMPREPLY=($(compgen {words} -- "$current")); return;;')
     lines += ["    esac", '    case "$path" in']
     for leaf in tree():
         words = " ".join([word for word, _ in leaf.words] + [name for option in leaf.options for name in option.names])
@@ -127,23 +132,14 @@ def zsh() -> str:
         "    local -a entries",
         '    for word in "${(@)words[2,CURRENT-1]}"; do',
         '        case "$path $word" in',
-        *(
-            f"            {_quoted(' ' + ' '.join(leaf.path))}) path={_quoted(' ' + ' '.join(leaf.path))};;"
-            for leaf in tree()
-            if leaf.path
-        ),
+        *_paths(),
         "        esac",
         "    done",
         '    case "$path ${words[CURRENT-1]}" in',
     ]
-    for leaf in tree():
-        for option in leaf.options:
-            if option.choices or option.files:
-                patterns = "|".join(_quoted(f"{_bash_path(leaf)} {name}") for name in option.names)
-                action = (
-                    "_files" if option.files else "compadd -- " + " ".join(_quoted(choice) for choice in option.choices)
-                )
-                lines.append(f"        {patterns}) {action}; return;;")
+    for patterns, option in _valued():
+        action = "_files" if option.files else "compadd -- " + " ".join(_quoted(choice) for choice in option.choices)
+        lines.append(f"        {patterns}) {action}; return;;")
     lines += ["    esac", '    case "$path" in']
     for leaf in tree():
         entries = [_zsh_entry(word, about) for word, about in leaf.words]

@@ -299,6 +299,12 @@ def _stale(index: int | None, wanted: int) -> bool:
     return (index or 0) != wanted if index is None or wanted else True
 
 
+def _compare(op: CatalogOperation, index: int | None, what: str) -> None:
+    """Refuse a compare-and-set or -delete that was meant for another state than there is."""
+    if op.verb in ("cas", "delete-cas") and (_stale(index, op.index) or (op.verb == "delete-cas" and index is None)):
+        raise _Refused(f"failed to {'set' if op.verb == 'cas' else 'delete'} {what}, index is stale")
+
+
 def _node(trial: CatalogTrial, op: CatalogOperation) -> Row | None:
     name = op.node
     wanted = op.body.text("ID").lower()
@@ -312,10 +318,7 @@ def _node(trial: CatalogTrial, op: CatalogOperation) -> Row | None:
     if not name:
         raise _Refused("Must provide node")
     trial.require(Resource.NODE, name)
-    if op.verb in ("cas", "delete-cas"):
-        index = trial.node(name)
-        if _stale(index, op.index) or (op.verb == "delete-cas" and index is None):
-            raise _Refused(f'failed to {"set" if op.verb == "cas" else "delete"} node "{name}", index is stale')
+    _compare(op, trial.node(name), f'node "{name}"')
     if op.verb in ("set", "cas"):
         trial.put_node(op)
         return trial.show_node(name)
@@ -333,8 +336,7 @@ def _service(trial: CatalogTrial, op: CatalogOperation) -> Row | None:
     standing = trial.standing(op.node, op.id)
     for name in {op.body.text("Service"), standing.key.name if standing is not None else ""} - {""}:
         trial.require(Resource.SERVICE, f"{DEFAULT_NAMESPACE}/{DEFAULT_GROUP}/{name}")
-    if op.verb in ("cas", "delete-cas") and (_stale(index, op.index) or (op.verb == "delete-cas" and index is None)):
-        raise _Refused(f"failed to {'set' if op.verb == 'cas' else 'delete'} {what}, index is stale")
+    _compare(op, index, what)
     if op.verb in ("set", "cas"):
         trial.put_service(op)
         return trial.show_service(op.node, op.id)
@@ -350,8 +352,7 @@ def _check(trial: CatalogTrial, op: CatalogOperation) -> Row | None:
         if index is None:
             raise _Refused(f"{what} doesn't exist")
         return trial.show_check(op.node, op.id)
-    if op.verb in ("cas", "delete-cas") and (_stale(index, op.index) or (op.verb == "delete-cas" and index is None)):
-        raise _Refused(f"failed to {'set' if op.verb == 'cas' else 'delete'} {what}, index is stale")
+    _compare(op, index, what)
     trial.require_check(op)
     if op.verb in ("set", "cas"):
         trial.put_check(op)
