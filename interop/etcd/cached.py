@@ -77,7 +77,7 @@ def sources(package: str) -> Path:
 
 
 def etcdctl(wanted: str = "") -> str:
-    """An etcdctl of this version ('3.5'; '' takes any): $TOWNHALL_ETCDCTL (a list as in PATH), PATH, the PyPI wheel."""
+    """An etcdctl of this version ('3.5'; '' takes any): $TOWNHALL_ETCDCTL (a list as in PATH), PATH, the client's wheel."""
     named = os.environ.get("TOWNHALL_ETCDCTL", "").split(os.pathsep)
     for found in (*named, shutil.which("etcdctl") or ""):
         if found and version(found).startswith(wanted):

@@ -15,6 +15,8 @@ from house import rules
 
 PAGES = sorted([*rules.ROOT.glob("*.md"), *(rules.ROOT / "docs").rglob("*.md"), *rules.SOURCE.rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+ANCHOR = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 
 
@@ -32,6 +34,32 @@ def examples(language: str) -> list[tuple[Path, int, str]]:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{rules.where(page)}: {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a page's headings are called in links to them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in HEADING.findall(text)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=rules.where)
+def test_anchors_are_headings(page: Path) -> None:
+    for target, anchor in ANCHOR.findall(page.read_text(encoding="utf-8")):
+        other = page.parent / target if target else page
+        assert anchor in anchors(other), f"{rules.where(page)}: {target}#{anchor}"
+
+
+def test_every_document_is_found_from_the_list_of_documents() -> None:
+    first = rules.ROOT / "docs" / "README.md"
+    found, waiting = {first}, [first]
+    while waiting:
+        page = waiting.pop()
+        for target in LINK.findall(page.read_text(encoding="utf-8")):
+            other = (page.parent / target).resolve()
+            if other.suffix == ".md" and other not in found:
+                found.add(other)
+                waiting.append(other)
+    assert not {rules.where(page) for page in (rules.ROOT / "docs").rglob("*.md") if page not in found}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=rules.where)

@@ -183,7 +183,7 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
         int, about("A service with fewer known instances has no floor, count.", ge=1, le=1_000_000)
     ] = limits.FLOOR_INSTANCES_MIN
     window_ms: Annotated[
-        int, about("How long a silent removal counts against the floor, milliseconds.", ge=0, le=_INT32)
+        int, about("How long a silent removal counts against the floor, milliseconds.", ge=0, le=limits.FLOOR_WINDOW_MS)
     ] = limits.FLOOR_WINDOW_MS
     hold_max_ms: Annotated[int, about("Longest that the floor holds an instance, milliseconds.", ge=0, le=_INT32)] = (
         limits.FLOOR_HOLD_MAX_MS
