@@ -79,7 +79,13 @@ def test_http_options_follow_the_settings():
     ],
 )
 def test_every_reason_says_what_to_do(error, needle):
-    assert needle in assembly._why_not(error)
+    assert needle in assembly._why_not(error, "native")
+
+
+def test_a_face_that_nobody_asked_for_by_name_can_be_left_out():
+    taken = OSError(errno.EADDRINUSE, "in use")
+    assert "--consul off does without" in assembly._why_not(taken, "consul")
+    assert "off" not in assembly._why_not(taken, "native")
 
 
 def test_assembled_in_memory_it_listens_and_stops():
