@@ -13,7 +13,10 @@ threads = 4
 control_socket_disable = True
 
 registration = townhall.gunicorn.Registration(
-    os.environ.get("REGISTRY", "http://127.0.0.1:7500"), service="hello-flask", tags=["v1"], ttl=10
+    os.environ.get("REGISTRY", "http://127.0.0.1:7500"),
+    service=os.environ.get("SERVICE", "hello-flask"),
+    tags=["v1"],
+    ttl=10,
 )
 when_ready = registration.when_ready
 post_worker_init = registration.post_worker_init

@@ -1,4 +1,4 @@
-"""FastAPI on uvicorn, found through Townhall and stopped under load; and httpx as its caller."""
+"""FastAPI and Django on uvicorn, found through Townhall and stopped under load; and httpx as its caller."""
 
 from __future__ import annotations
 
@@ -77,6 +77,48 @@ async def hello():
 
 uvicorn.run(app, port=port)
 """
+
+
+DJANGO = """
+import asyncio, sys, townhall, uvicorn
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.http import HttpResponse, StreamingHttpResponse
+from django.urls import path
+
+settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, MIDDLEWARE=[])
+port = int(sys.argv[2])
+
+def hello(request):
+    return HttpResponse(str(port))
+
+async def slow(request):
+    async def pieces():
+        yield b"begin"
+        await asyncio.sleep(float(request.GET["seconds"]))
+        yield b"end"
+    return StreamingHttpResponse(pieces())
+
+urlpatterns = [path("", hello), path("slow", slow)]
+app = townhall.asgi.Registered(get_asgi_application(), sys.argv[1], service="asgi-django", port=port)
+uvicorn.run(app, port=port, log_level="warning")
+"""
+
+
+def test_a_stop_loses_no_request_of_django_s(registry: TownhallProcess) -> None:
+    async def main() -> None:
+        async def post(handle: ServiceHandle) -> object:
+            answer = await handle.request("POST", "/", timeout=120)
+            assert answer.status == 200, answer.body
+            return answer.text
+
+        async with consumer(registry.url) as found:
+            await stops_without_a_loss(found["asgi-django"], post, slow_http, (first, second))
+
+    ports = free_port(), free_port()
+    first, second = (ServiceProcess(("-c", DJANGO, registry.url, str(port)), port) for port in ports)
+    with first, second:
+        asyncio.run(asyncio.wait_for(main(), 300))
 
 
 def test_as_a_lifespan_of_fastapi(registry: TownhallProcess) -> None:

@@ -1,4 +1,4 @@
-"""Flask under gunicorn with several workers: registered once by the master, and stopped under load."""
+"""Flask and Django under gunicorn with several workers: registered once by the master, and stopped under load."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+import pytest
 from serving_processes import (
     EXAMPLES,
     ServiceProcess,
@@ -21,16 +22,21 @@ from free_ports import free_port
 from townhall.client.handle import ServiceHandle
 from townhall_process import TownhallProcess
 
+FRAMEWORKS = ("flask", "django")
+
 
 @contextlib.contextmanager
-def flask(url: str) -> Iterator[ServiceProcess]:
+def serving(framework: str, url: str) -> Iterator[ServiceProcess]:
     port = free_port()
-    command = ("-m", "gunicorn", "--config", str(EXAMPLES / "gunicorn_conf.py"), "--chdir", str(EXAMPLES), "flask_service:app")  # fmt: skip
-    with ServiceProcess(command, port, {"REGISTRY": url, "PORT": str(port)}) as process:
+    application = f"{framework}_service:app"
+    command = ("-m", "gunicorn", "--config", str(EXAMPLES / "gunicorn_conf.py"), "--chdir", str(EXAMPLES), application)
+    env = {"REGISTRY": url, "PORT": str(port), "SERVICE": f"hello-{framework}"}
+    with ServiceProcess(command, port, env) as process:
         yield process
 
 
-def test_a_stop_loses_no_request(registry: TownhallProcess) -> None:
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_stop_loses_no_request(registry: TownhallProcess, framework: str) -> None:
     async def main() -> None:
         async def post(handle: ServiceHandle) -> object:
             answer = await handle.request("POST", "/", timeout=120)
@@ -38,9 +44,9 @@ def test_a_stop_loses_no_request(registry: TownhallProcess) -> None:
             return answer.text
 
         async with consumer(registry.url) as found:
-            await stops_without_a_loss(found["hello-flask"], post, slow_http, (first, second))
+            await stops_without_a_loss(found[f"hello-{framework}"], post, slow_http, (first, second))
 
-    with flask(registry.url) as first, flask(registry.url) as second:
+    with serving(framework, registry.url) as first, serving(framework, registry.url) as second:
         asyncio.run(asyncio.wait_for(main(), 300))
 
 
@@ -66,7 +72,7 @@ def test_one_registration_survives_its_workers_and_ends_with_the_master(registry
             # The session of the master breaks with it, although its workers were forked with the master's sockets.
             await until(lambda: not handle.instances(callable_only=True), "no longer called")
 
-    with flask(registry.url) as process:
+    with serving("flask", registry.url) as process:
         asyncio.run(asyncio.wait_for(main(), 300))
 
 
