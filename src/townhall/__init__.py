@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from townhall import aiohttp as aiohttp
     from townhall import asgi as asgi
+    from townhall import celery as celery
     from townhall import grpc as grpc
     from townhall import gunicorn as gunicorn
     from townhall import httpx as httpx
@@ -57,6 +58,7 @@ _HOMES = {
     "aiohttp": ("townhall.aiohttp", ""),
     "asgi": ("townhall.asgi", ""),
     "blocking": ("townhall.client.blocking", ""),
+    "celery": ("townhall.celery", ""),
     "errors": ("townhall.model.errors", ""),
     "grpc": ("townhall.grpc", ""),
     "gunicorn": ("townhall.gunicorn", ""),

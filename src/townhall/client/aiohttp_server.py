@@ -8,7 +8,6 @@ takes signals by the event loop, where the previous handler cannot be asked for;
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,6 +18,7 @@ from aiohttp.typedefs import Middleware
 
 from townhall.client.api import DEFAULT_URL
 from townhall.client.attempts import NOT_ACTED_ON
+from townhall.client.callbacks import call
 from townhall.client.listening import listening_provider
 from townhall.client.provider import Provider, ProviderOptions
 
@@ -31,16 +31,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def register(
     app: web.Application,
     urls: str | Sequence[str] = DEFAULT_URL,
-    *,
-    service: str = "",
-    port: int = 0,
     **options: Unpack[ProviderOptions],
 ) -> Registration:
     """Have an application registered while it runs; takes what ``Provider`` takes. Call it before the application runs.
 
     ``drain_on_stop`` and ``handle_signals`` are on. A start that cannot register fails.
     """
-    registration = Registration(urls, service=service, port=port, **options)
+    registration = Registration(urls, **options)
     app.on_startup.append(registration.start)
     app.on_shutdown.append(registration.stop)
     app.middlewares.append(registration.counting)
@@ -53,15 +50,12 @@ class Registration:
     def __init__(
         self,
         urls: str | Sequence[str] = DEFAULT_URL,
-        *,
-        service: str = "",
-        port: int = 0,
         **options: Unpack[ProviderOptions],
     ) -> None:
         self._handle_signals = options.pop("handle_signals", True)
         self._on_stop = options.pop("on_stop", None)
         given: ProviderOptions = {"drain_on_stop": True, **options, "on_stop": self._refuse}
-        self._make: Callable[[], Provider] = lambda: listening_provider(urls, service=service, port=port, options=given)
+        self._make: Callable[[], Provider] = lambda: listening_provider(urls, given)
         self._refusing = False
         self._leaving: asyncio.Task[None] | None = None
         self.provider: Provider | None = None
@@ -109,10 +103,7 @@ class Registration:
 
     async def _refuse(self) -> None:
         self._refusing = True
-        if self._on_stop is not None:
-            result = self._on_stop()
-            if inspect.isawaitable(result):
-                await result
+        await call(self._on_stop)
 
     def _received(self) -> None:
         if self._leaving is not None or self.provider is None:

@@ -17,6 +17,7 @@ from typing import Any, Unpack
 
 from townhall.client.api import DEFAULT_URL
 from townhall.client.attempts import NOT_ACTED_ON
+from townhall.client.callbacks import call
 from townhall.client.listening import listening_provider
 from townhall.client.provider import Provider, ProviderOptions
 from townhall.client.well_known import asgi
@@ -46,20 +47,15 @@ class Registration:
     def __init__(
         self,
         urls: str | Sequence[str] = DEFAULT_URL,
-        *,
-        service: str = "",
-        port: int = 0,
         **options: Unpack[ProviderOptions],
     ) -> None:
         handle_signals = options.pop("handle_signals", True)
         self._urls = urls
-        self._service = service
-        self._port = port
         self._on_stop = options.pop("on_stop", None)
         self._options: ProviderOptions = {"drain_on_stop": True, "forward_signals": handle_signals, **options}
         offered = [options.get("interfaces"), *(one.interfaces for one in options.get("services", ()))]
         self._documents = [one for one in offered if one is not None]
-        if self._documents and port:
+        if self._documents and (port := options.get("port")):
             self._options.setdefault("interfaces_port", port)
         self._refusing = asyncio.Event()
         self.provider: Provider | None = None
@@ -69,7 +65,7 @@ class Registration:
         """Register; we are called once the server listens. Raises as ``Provider.start`` does."""
         self._refusing.clear()
         options: ProviderOptions = {**self._options, "on_stop": self._refuse}
-        provider = listening_provider(self._urls, service=self._service, port=self._port, options=options)
+        provider = listening_provider(self._urls, options)
         await provider.start()
         self.provider = provider
 
@@ -123,10 +119,7 @@ class Registration:
 
     async def _refuse(self) -> None:
         self._refusing.set()
-        if self._on_stop is not None:
-            result = self._on_stop()
-            if isinstance(result, Awaitable):
-                await result
+        await call(self._on_stop)
 
 
 class Registered:
@@ -141,12 +134,9 @@ class Registered:
         self,
         app: App,
         urls: str | Sequence[str] = DEFAULT_URL,
-        *,
-        service: str = "",
-        port: int = 0,
         **options: Unpack[ProviderOptions],
     ) -> None:
-        self.registration = Registration(urls, service=service, port=port, **options)
+        self.registration = Registration(urls, **options)
         self.app = app
         self._counted = self.registration.counting(app)
 

@@ -71,13 +71,10 @@ class Provider:
     def __init__(
         self,
         urls: str | Sequence[str] = DEFAULT_URL,
-        *,
-        service: str = "",
-        port: int = 0,
         **options: Unpack[ProviderOptions],
     ) -> None:
         self._handle_signals = options.pop("handle_signals", False)
-        self._provider = asynchronous_provider.Provider(urls, service=service, port=port, **options)
+        self._provider = asynchronous_provider.Provider(urls, **options)
         self._thread: LoopThread | None = None
         self._previous: dict[int, Any] = {}
 
@@ -99,6 +96,11 @@ class Provider:
     def away(self) -> bool:
         """Whether the registry is out of reach at the moment."""
         return self._provider.away
+
+    @property
+    def running(self) -> int:
+        """Requests and jobs that a stop would wait for."""
+        return self._provider.running
 
     def start(self) -> None:
         """Register. Raises as the asynchronous one does."""

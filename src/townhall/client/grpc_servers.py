@@ -7,13 +7,13 @@ The order of a stop: the health service says NOT_SERVING, everybody is told that
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from townhall.client import blocking
 from townhall.client.api import DEFAULT_URL
+from townhall.client.callbacks import call
 from townhall.client.provider import Provider, ProviderOptions
 
 __all__ = ["BlockingRegistered", "Registered"]
@@ -34,14 +34,12 @@ class Registered:
         server: Any,
         urls: str | Sequence[str] = DEFAULT_URL,
         *,
-        service: str = "",
-        port: int = 0,
         servicer: Any = None,
         **options: Unpack[ProviderOptions],
     ) -> None:
         given = _given(options, servicer, self._stop_server)
         self._server = server
-        self.provider = Provider(urls, service=service, port=port, **given)
+        self.provider = Provider(urls, **given)
 
     async def __aenter__(self) -> Self:
         await self._server.start()
@@ -83,14 +81,12 @@ class BlockingRegistered:
         server: Any,
         urls: str | Sequence[str] = DEFAULT_URL,
         *,
-        service: str = "",
-        port: int = 0,
         servicer: Any = None,
         **options: Unpack[ProviderOptions],
     ) -> None:
         given = _given(options, servicer, self._stop_server)
         self._server = server
-        self.provider = blocking.Provider(urls, service=service, port=port, **given)
+        self.provider = blocking.Provider(urls, **given)
 
     def __enter__(self) -> Self:
         self._server.start()
@@ -125,10 +121,7 @@ def _given(
     grace_s = options.get("drain_deadline", _GRACE_S)
 
     async def on_stop() -> None:
-        if application_stops is not None:
-            result = application_stops()
-            if inspect.isawaitable(result):
-                await result
+        await call(application_stops)
         await stop_server(grace_s)
 
     leave: ProviderOptions = {} if servicer is None else {"on_leave": servicer.enter_graceful_shutdown}

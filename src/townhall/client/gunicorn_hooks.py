@@ -4,13 +4,11 @@ The master registers when it listens, as not to be called until the first worker
 first: gunicorn closes its socket as soon as it has it, which is too late for those who still call. So the master drains and
 deregisters while its workers serve on, and delivers the signal to gunicorn afterwards, which waits for running requests.
 
-The SDK's event loop runs in a thread of the master. It stands still, at a place where it holds no lock, while the master
-forks; a worker has no such thread and needs none.
+The SDK's event loop runs in a thread of the master (``loop_thread``); a worker has no such thread and needs none.
 """
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import signal
@@ -21,14 +19,12 @@ from typing import Any, Unpack
 
 from townhall.client.api import DEFAULT_URL
 from townhall.client.blocking import Provider
-from townhall.client.loop_thread import LoopThread, shared_thread
+from townhall.client.callbacks import call
 from townhall.client.provider import ProviderOptions
 
 __all__ = ["Registration"]
 
 _log = logging.getLogger("townhall.client")
-_PARKED_S = 1.0
-"""How long a fork waits for the event loop to stand still, and this for the fork. Neither can fail; only be unlucky."""
 
 
 class Registration:
@@ -41,16 +37,11 @@ class Registration:
     def __init__(
         self,
         urls: str | Sequence[str] = DEFAULT_URL,
-        *,
-        service: str = "",
-        port: int = 0,
         **options: Unpack[ProviderOptions],
     ) -> None:
         self._handle_signals = options.pop("handle_signals", True)
         self._health = options.pop("health", None)
         self._urls = urls
-        self._service = service
-        self._port = port
         self._options: ProviderOptions = {"drain_on_stop": True, **options}
         self._pid = 0
         self._serving = (-1, -1)
@@ -61,16 +52,16 @@ class Registration:
 
     def when_ready(self, server: Any) -> None:
         """Gunicorn's hook: the master listens."""
-        port = self._port or (0 if self._options.get("services") else _bound_port(server))
         self._serving = os.pipe()
         for end in self._serving:
             os.set_blocking(end, False)
         self._pid = os.getpid()
         options: ProviderOptions = {**self._options, "register_unready": True, "health": self._healthy}
-        provider = Provider(self._urls, service=self._service, port=port, **options)
+        if not options.get("services") and not options.get("port"):
+            options["port"] = _bound_port(server)
+        provider = Provider(self._urls, **options)
         provider.start()
         self.provider = provider
-        _Parking(shared_thread()).install()
         if self._handle_signals:
             self._previous = signal.signal(signal.SIGTERM, self._received)
 
@@ -96,8 +87,7 @@ class Registration:
             except BlockingIOError:
                 raise ConnectionError("no worker serves yet") from None
             self._serving = (-1, self._serving[1])
-        result = True if self._health is None else self._health()
-        return await result if inspect.isawaitable(result) else result
+        return await call(self._health)
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM, in the main thread, which goes on meanwhile: it looks after the workers."""
@@ -123,29 +113,3 @@ def _bound_port(server: Any) -> int:
         if isinstance(name, tuple):
             return int(name[1])
     return 0
-
-
-class _Parking:
-    """Holds an event loop still, in a callback of its own, while this process forks."""
-
-    def __init__(self, thread: LoopThread) -> None:
-        self._thread = thread
-        self._go_on = threading.Event()
-
-    def install(self) -> None:
-        os.register_at_fork(before=self._park, after_in_parent=self._release)
-
-    def _park(self) -> None:
-        if self._thread.usable:
-            stands = threading.Event()
-            self._go_on = go_on = threading.Event()
-
-            def stand() -> None:
-                stands.set()
-                go_on.wait(_PARKED_S)
-
-            self._thread.loop.call_soon_threadsafe(stand)
-            stands.wait(_PARKED_S)
-
-    def _release(self) -> None:
-        self._go_on.set()

@@ -8,9 +8,9 @@ socket makes it ready.
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
+from townhall.client.callbacks import Callback, call
 from townhall.client.provider import Provider, ProviderOptions
 from townhall.model import limits
 
@@ -23,7 +23,7 @@ class Listening:
     def __init__(
         self,
         addresses: Callable[[], Sequence[tuple[str, int]]],
-        health: Callable[[], Awaitable[object] | object] | None = None,
+        health: Callback | None = None,
     ) -> None:
         self._addresses = addresses
         self._health = health
@@ -40,19 +40,16 @@ class Listening:
             else:
                 told = " or ".join(f"{host}:{port}" for host, port in addresses)
                 raise ConnectionError(f"nothing listens at {told} yet")
-        if self._health is None:
-            return True
-        result = self._health()
-        return await result if inspect.isawaitable(result) else result
+        return await call(self._health)
 
 
-def listening_provider(urls: str | Sequence[str], *, service: str, port: int, options: ProviderOptions) -> Provider:
+def listening_provider(urls: str | Sequence[str], options: ProviderOptions) -> Provider:
     """A provider that is registered at once, and ready when its server answers: at the advertised address or on loopback.
 
     Several services of one process are taken to begin listening together, at the first one's port.
     """
     services = options.get("services", ())
-    own_port = port or (services[0].port if services else 0)
+    own_port = options.get("port") or (services[0].port if services else 0)
 
     def addresses() -> list[tuple[str, int]]:
         hosts = dict.fromkeys((provider.address, "127.0.0.1", "::1"))
@@ -60,7 +57,7 @@ def listening_provider(urls: str | Sequence[str], *, service: str, port: int, op
 
     health = Listening(addresses, options.get("health"))
     given: ProviderOptions = {**options, "health": health, "register_unready": True}
-    provider = Provider(urls, service=service, port=port, **given)
+    provider = Provider(urls, **given)
     return provider
 
 

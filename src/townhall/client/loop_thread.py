@@ -1,7 +1,9 @@
 """One event loop in a thread of its own, for programs that have none.
 
-The thread belongs to the process: after a fork (gunicorn's workers, multiprocessing) the child has no such thread and
-a new one is begun on first use. What belongs to the loop of the old one must begin anew there.
+The thread belongs to the process: after a fork (workers of gunicorn and Celery, multiprocessing) the child has no such
+thread and a new one is begun on first use. What belongs to the loop of the old one must begin anew there. While the
+process forks, the shared loop stands still at a place where it holds no lock: a lock that it held would stay held in the
+child, where nobody would ever release it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from townhall.model.errors import Misuse
 __all__ = ["LoopThread", "shared_thread"]
 
 T = TypeVar("T")
+_STILL_S = 1.0
+"""How long a fork waits for the event loop to stand still, and this for the fork. Neither can fail; only be unlucky."""
 
 
 class LoopThread:
@@ -25,6 +29,7 @@ class LoopThread:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
+        self._go_on = threading.Event()
         self._thread = threading.Thread(target=self._run, name="townhall", daemon=True)
         self._thread.start()
 
@@ -75,6 +80,24 @@ class LoopThread:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
 
+    def stand_still(self) -> None:
+        """Hold the loop, in a callback of its own, until ``go_on``."""
+        if not self.usable or threading.current_thread() is self._thread:
+            return
+        stands = threading.Event()
+        self._go_on = go_on = threading.Event()
+
+        def stand() -> None:
+            stands.set()
+            go_on.wait(_STILL_S)
+
+        self.loop.call_soon_threadsafe(stand)
+        stands.wait(_STILL_S)
+
+    def go_on(self) -> None:
+        """The end of ``stand_still``."""
+        self._go_on.set()
+
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
@@ -114,3 +137,23 @@ def shared_thread() -> LoopThread:
         if _thread is None or not _thread.usable:
             _thread = LoopThread()
         return _thread
+
+
+def _before_fork() -> None:
+    if _thread is not None:
+        _thread.stand_still()
+
+
+def _after_fork() -> None:
+    if _thread is not None:
+        _thread.go_on()
+
+
+def _in_child() -> None:
+    global _lock, _thread  # noqa: PLW0603 - the parent's: the lock may be held, the thread is not here
+    _lock = threading.Lock()
+    _thread = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

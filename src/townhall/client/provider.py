@@ -14,7 +14,6 @@ the order that costs no call. With ``drain_on_stop``: tell everybody that we dra
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 import signal
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Literal, Self, Unpack, cast
 from townhall.client.address import AddressChoice, doubt
 from townhall.client.alarms import Alarm, AlarmKind, Counters
 from townhall.client.api import DEFAULT_URL, Patch, Registry
+from townhall.client.callbacks import Callback, call
 from townhall.client.definitions import Service, ServiceFields
 from townhall.client.heartbeat import Heartbeat
 from townhall.client.metrics import Family, provider_metrics
@@ -52,13 +52,17 @@ _REVIVAL_PAUSE_S = 1.0
 _HEALTH_INTERVAL_S = limits.CLIENT_HEALTH_INTERVAL_MS / 1000
 _READY_TIMEOUT_S = limits.CLIENT_READY_TIMEOUT_MS / 1000
 _LINGER_S = limits.CLIENT_LINGER_MS / 1000
+_JOBS_PAUSE_S = 0.05
 _LEAVE_BUDGET_S = 3.0
 """For the goodbye to a registry that may be away; the lease ends it anyway."""
 
 
 class ProviderOptions(ServiceFields, total=False):
-    """Everything a provider may be told beside its service; durations are seconds."""
+    """Everything a provider may be told; durations are seconds. Adapters hand it on."""
 
+    service: str
+    """The name of what it provides, with ``port`` and the fields of a ``Service``."""
+    port: int
     services: Sequence[Service]
     """Several services of one process on one lease and one session, instead of ``service`` and ``port``."""
     ttl: float | None
@@ -69,15 +73,17 @@ class ProviderOptions(ServiceFields, total=False):
     """What the process calls itself towards the registry; default ``service@host:pid``."""
     on_alarm: Callable[[Alarm], object] | None
     """Called in the event loop for each alarm. An exception it raises goes to the loop's exception handler."""
-    on_leave: Callable[[], Awaitable[object] | object] | None
+    on_leave: Callback | None
     """Called when stopping begins, before anybody is told: a health service of one's own says no from here on."""
-    on_stop: Callable[[], Awaitable[object] | object] | None
+    on_stop: Callback | None
     """Called while stopping, when no caller should find us any more: take no new requests. May be a coroutine function."""
+    jobs: Callable[[], int] | None
+    """How many jobs run that are not inside ``track()``; stopping waits for them as well."""
     interface: str
     """Advertise an address of this network interface, unless ``address`` is given."""
     networks: Sequence[str]
     """Advertise an address in the first of these networks (CIDR) that has one, unless ``address`` is given."""
-    health: Callable[[], Awaitable[object] | object] | None
+    health: Callback | None
     """The application's own health (``self_check``): nothing is registered before it is good, and while it is not we are
     registered but not to be called."""
     health_interval: float
@@ -112,14 +118,11 @@ class Provider:
     def __init__(
         self,
         urls: str | Sequence[str] = DEFAULT_URL,
-        *,
-        service: str = "",
-        port: int = 0,
         **options: Unpack[ProviderOptions],
     ) -> None:
         self._urls = urls
         self._options = options
-        self._services = _services(service, port, options)
+        self._services = _services(options)
         self._registry: Registry | None = None
         self._registrar: Registrar | None = None
         self._heartbeat: Heartbeat | None = None
@@ -192,8 +195,9 @@ class Provider:
 
     @property
     def running(self) -> int:
-        """Requests inside ``track()`` now."""
-        return self._running
+        """Requests and jobs that a stop would wait for: those inside ``track()``, and what ``jobs`` says."""
+        jobs = self._options.get("jobs")
+        return self._running + (0 if jobs is None else jobs())
 
     def metrics(self) -> tuple[Family, ...]:
         """What was done since the start; ``client.metrics.prometheus`` makes text of it."""
@@ -420,15 +424,9 @@ class Provider:
         callback = self._options.get(what)
         if callback is None:
             return
-
-        async def call() -> None:
-            result = callback()
-            if inspect.isawaitable(result):
-                await result
-
         # In a task of its own, so that whatever it raises is seen here and stops nothing.
         loop = asyncio.get_running_loop()
-        task = loop.create_task(call(), name=f"townhall-{what}")
+        task = loop.create_task(call(callback), name=f"townhall-{what}")
         _, late = await asyncio.wait({task}, timeout=max(0.0, until - loop.time()))
         if late:
             task.cancel()
@@ -437,14 +435,16 @@ class Provider:
             _log.error("%s failed", what, exc_info=error)
 
     async def _wait_idle(self, until: float) -> None:
-        if not self._running:
-            return
-        self._idle.clear()
         try:
             async with asyncio.timeout_at(until):
-                await self._idle.wait()
+                while self._running:
+                    self._idle.clear()
+                    await self._idle.wait()
+                # Of these nobody tells us when they end.
+                while self.running:  # noqa: ASYNC110
+                    await asyncio.sleep(_JOBS_PAUSE_S)
         except TimeoutError:
-            _log.warning("%d requests were still running at the deadline", self._running)
+            _log.warning("%d requests or jobs were still running at the deadline", self.running)
 
 
 class _Tracker:
@@ -467,14 +467,15 @@ class _Tracker:
             provider._idle.set()
 
 
-def _services(service: str, port: int, options: ProviderOptions) -> tuple[Service, ...]:
+def _services(options: ProviderOptions) -> tuple[Service, ...]:
+    service = options.get("service", "")
     several = tuple(options.get("services", ()))
     if bool(several) == bool(service):
         raise InvalidField("service", "give either service= and port=, or services=")
     if not several:
         names = ServiceFields.__optional_keys__ - {"address"}
         fields = cast("ServiceFields", {name: value for name, value in options.items() if name in names})
-        several = (Service(name=service, port=port, **fields),)
+        several = (Service(name=service, port=options.get("port", 0), **fields),)
     warm_up = options.get("warm_up", 0.0)
     if not warm_up:
         return several

@@ -9,10 +9,10 @@ but does not serve gets no calls although its heartbeats go on.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Callable
 
+from townhall.client.callbacks import Callback, call
 from townhall.model import limits
 from townhall.model.errors import TownhallError, Unavailable
 
@@ -28,7 +28,7 @@ class SelfCheck:
 
     def __init__(
         self,
-        health: Callable[[], Awaitable[object] | object],
+        health: Callback,
         tell: Callable[[bool, str], Awaitable[None]],
         *,
         interval_s: float,
@@ -79,13 +79,8 @@ class SelfCheck:
 
     async def _reason(self) -> str:
         """Why it is not healthy; '' when it is."""
-
-        async def ask() -> object:
-            result = self._health()
-            return await result if inspect.isawaitable(result) else result
-
         # In a task of its own, so that whatever the application raises is seen here and stops nothing.
-        task = asyncio.get_running_loop().create_task(ask(), name="townhall-health")
+        task = asyncio.get_running_loop().create_task(call(self._health), name="townhall-health")
         try:
             _, late = await asyncio.wait({task}, timeout=limits.CLIENT_HEALTH_TIMEOUT_MS / 1000)
         except asyncio.CancelledError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +12,7 @@ import pytest
 from threaded import registry_in_a_thread
 
 import townhall
-from townhall.client.gunicorn_hooks import Registration, _Parking
-from townhall.client.loop_thread import LoopThread
+from townhall.client.gunicorn_hooks import Registration
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="gunicorn forks")
 
@@ -70,17 +68,3 @@ def test_without_a_signal_it_leaves_at_the_end() -> None:
         registration.on_exit(Master())
         assert not registry.instances("user").instances
     assert townhall.gunicorn.Registration is Registration
-
-
-def test_the_loop_stands_still_while_the_process_forks() -> None:
-    thread = LoopThread()
-    parking = _Parking(thread)
-    ran = threading.Event()
-    parking._park()
-    thread.loop.call_soon_threadsafe(ran.set)
-    assert not ran.wait(0.05)
-    parking._release()
-    assert ran.wait(120)
-    thread.stop()
-    parking._park()
-    parking._release()

@@ -35,7 +35,7 @@ def test_a_provider_is_registered_at_once_and_ready_when_it_listens() -> None:
     async def main() -> None:
         port = free_port()
         async with asyncio.timeout(120), FakeRegistry() as fake:
-            provider = listening_provider(fake.url, service="user", port=port, options={})
+            provider = listening_provider(fake.url, {"service": "user", "port": port})
             async with provider:
                 (instance,) = fake.instances[KEY].values()
                 assert instance["verdict"] == "starting"

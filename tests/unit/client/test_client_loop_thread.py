@@ -73,3 +73,39 @@ def test_one_that_has_ended_says_so() -> None:
     thread.stop()
     with pytest.raises(Misuse, match="after the fork"):
         thread.run(asyncio.sleep(0))
+
+
+def test_it_stands_still_while_the_process_forks() -> None:
+    thread = LoopThread()
+    ran = threading.Event()
+    thread.stand_still()
+    thread.loop.call_soon_threadsafe(ran.set)
+    assert not ran.wait(0.05)
+    thread.go_on()
+    assert ran.wait(30)
+
+    async def inside() -> None:
+        thread.stand_still()
+
+    thread.run(inside())
+    thread.stop()
+    thread.stand_still()
+    thread.go_on()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_a_child_begins_a_thread_of_its_own() -> None:
+    thread = shared_thread()
+
+    async def answer() -> str:
+        return "answer"
+
+    with loop_thread._lock:
+        child = os.fork()
+        if not child:
+            # The child: no assertion may leave it, so its exit code is the answer.
+            own = shared_thread()
+            os._exit(0 if own is not thread and own.run(answer()) == "answer" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert thread.run(answer()) == "answer"
+    thread.stop()
