@@ -117,7 +117,17 @@ _thread: LoopThread | None = None
 _parents: list[LoopThread] = []
 
 
-def _after_fork() -> None:
+def _before_fork() -> None:
+    if _thread is not None:
+        _thread.stand_still()
+
+
+def _in_parent() -> None:
+    if _thread is not None:
+        _thread.go_on()
+
+
+def _in_child() -> None:
     """In the child process another thread of the parent may have held the lock for ever."""
     global _lock, _thread  # noqa: PLW0603 - one per process is the point
     _lock = threading.Lock()
@@ -127,7 +137,7 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
 
 
 def shared_thread() -> LoopThread:
@@ -137,23 +147,3 @@ def shared_thread() -> LoopThread:
         if _thread is None or not _thread.usable:
             _thread = LoopThread()
         return _thread
-
-
-def _before_fork() -> None:
-    if _thread is not None:
-        _thread.stand_still()
-
-
-def _after_fork() -> None:
-    if _thread is not None:
-        _thread.go_on()
-
-
-def _in_child() -> None:
-    global _lock, _thread  # noqa: PLW0603 - the parent's: the lock may be held, the thread is not here
-    _lock = threading.Lock()
-    _thread = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

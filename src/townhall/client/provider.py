@@ -85,7 +85,7 @@ class ProviderOptions(ServiceFields, total=False):
     """Advertise an address in the first of these networks (CIDR) that has one, unless ``address`` is given."""
     health: Callback | None
     """The application's own health (``self_check``): nothing is registered before it is good, and while it is not we are
-    registered but not to be called."""
+    registered but not to be called, with its reason. A plain function is called in a thread, and may wait."""
     health_interval: float
     """Seconds between two questions; default 5."""
     ready_timeout: float
@@ -232,7 +232,8 @@ class Provider:
             services = await self._offering.open(address)
             if early:
                 services = tuple(replace(one, ready=False) for one in services)
-            registrar = Registrar(registry, services, address=address, ttl_ms=ttl_ms)
+            checked = self._self_check is not None
+            registrar = Registrar(registry, services, address=address, ttl_ms=ttl_ms, checked=checked)
             try:
                 await registrar.register()
             except AWAY:
@@ -316,12 +317,14 @@ class Provider:
             drain = await registry.drain_status(instance.key, instance.id, wait_ms=wait_ms)
         return drain.over and not drain.waiting_for
 
-    async def _tell_health(self, healthy: bool, reason: str) -> None:
+    async def _tell_health(self, reason: str) -> None:
+        """The application's word: why it is not to be called, '' when it is healthy."""
         _, registrar = self._started()
         for index, service in enumerate(self._services):
-            # What the application itself has declared not ready stays so.
-            if service.ready:
-                await registrar.update(index, ready=healthy)
+            await registrar.tell_health(index, reason)
+            # Registered unready, it becomes ready now. What the application itself has declared not ready stays so.
+            if not reason and service.ready and not registrar.services[index].ready:
+                await registrar.update(index, ready=True)
 
     async def _follow_address(self) -> None:
         """Register under another address when the machine gets one: a laptop, a lease of DHCP, a floating address."""

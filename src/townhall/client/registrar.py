@@ -13,9 +13,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Unpack
 
+import msgspec
+
 from townhall.client.api import Patch, Registry
 from townhall.client.definitions import Service
-from townhall.client.records import Drain, JsonObject, Registered, Registration
+from townhall.client.records import Drain, Health, JsonObject, Registered, Registration
+from townhall.model.check import CheckStatus
 from townhall.model.errors import NotFound, TownhallError, Unavailable, Unreachable
 
 __all__ = ["Registrar"]
@@ -24,7 +27,16 @@ __all__ = ["Registrar"]
 class Registrar:
     """Registers, updates and removes. Registering again and moving wait for each other; nothing here retries."""
 
-    def __init__(self, registry: Registry, services: Sequence[Service], *, address: str, ttl_ms: int | None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        services: Sequence[Service],
+        *,
+        address: str,
+        ttl_ms: int | None,
+        checked: bool = False,
+    ) -> None:
+        """``checked``: they speak of their health, and what an earlier process said of itself holds no longer."""
         self._registry = registry
         self._address = address
         self._ttl_asked_ms = ttl_ms
@@ -35,6 +47,8 @@ class Registrar:
         self.registered: list[Registered | None] = [None] * len(self.services)
         """The last answer for each service; None while it is not registered."""
         self._registering = asyncio.Lock()
+        self._healths: list[Health | None] = [Health(CheckStatus.PASSING) if checked else None] * len(self.services)
+        """What was said of each one's health; None for nothing."""
         self._left_behind: list[JsonObject] = []
         """Instances under addresses that we have left."""
         self._uncertain = False
@@ -92,6 +106,23 @@ class Registrar:
             zone=changes.get("zone", service.zone),
             ready=changes.get("ready", service.ready),
         )
+
+    async def tell_health(self, index: int, reason: str) -> None:
+        """Say why one instance is not to be called, '' for healthy; remembered for the next registration.
+
+        Raises ``Fenced`` when superseded.
+        """
+        said = Health(CheckStatus.CRITICAL if reason else CheckStatus.PASSING, reason)
+        self._healths[index] = said
+        registered = self.registered[index]
+        if registered is not None:
+            await self._registry.health(
+                self.services[index].key,
+                registered.instance.id,
+                said.status,
+                output=reason,
+                incarnation=registered.incarnation,
+            )
 
     async def move(self, address: str) -> None:
         """Advertise another address from now on: register under it, then remove what the old one left behind.
@@ -162,7 +193,8 @@ class Registrar:
 
     def _registration(self, index: int, *, ttl_ms: int | None = None, lease: str | None = None) -> Registration:
         service = self.services[index]
-        return service.registration(address=self._address, claim=self.claim, ttl_ms=ttl_ms, lease=lease)
+        made = service.registration(address=self._address, claim=self.claim, ttl_ms=ttl_ms, lease=lease)
+        return msgspec.structs.replace(made, health=self._healths[index])
 
     async def _is_superseded(self, index: int) -> bool:
         """Whether our id belongs to a later process that works: taking it back would only begin a quarrel."""

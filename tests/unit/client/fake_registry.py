@@ -269,6 +269,10 @@ class FakeRegistry:
                 body.pop("incarnation", None)
                 body["metadata"] = {name: value for name, value in merged.items() if value is not None}
                 return 200, await self._store(key, {**found, **body})
+            case "PUT", ["services", _, "instances", instance_id, "health"]:
+                ill = body["status"] == "critical"
+                word = {"verdict": "down" if ill else "up", "callable": not ill, "reason": body["output"]}
+                return 200, await self._store(key, {**self._find(key, instance_id), **word})
             case "POST", ["services", _, "instances", instance_id, "drain"]:
                 found = self._find(key, instance_id)
                 await self._store(key, {**found, "verdict": "draining", "callable": False})

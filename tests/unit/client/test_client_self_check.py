@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from fake_registry import FakeRegistry, until
@@ -62,20 +63,24 @@ def test_while_it_is_ill_it_is_out_of_service_and_its_heartbeats_go_on() -> None
             ),
         ):
             state["healthy"] = False
-            await until(lambda: fake.instances[KEY][ID].get("ready") is False)
-            assert fake.leases
+            await until(lambda: fake.instances[KEY][ID]["verdict"] == "down")
+            assert fake.instances[KEY][ID]["reason"] == "health() says no"
+            fake.end_lease(next(iter(fake.leases)))
+            fake.instances[KEY].clear()
+            await until(lambda: fake.instances[KEY])
+            assert fake.instances[KEY][ID]["health"] == {"status": "critical", "output": "health() says no"}
             state["healthy"] = True
-            await until(lambda: fake.instances[KEY][ID].get("ready") is True)
+            await until(lambda: fake.instances[KEY][ID]["verdict"] == "up")
 
     asyncio.run(main())
 
 
 def test_a_change_that_could_not_be_told_is_told_later() -> None:
     async def main() -> None:
-        told: list[tuple[bool, str]] = []
+        told: list[str] = []
 
-        async def tell(healthy: bool, reason: str) -> None:
-            told.append((healthy, reason))
+        async def tell(reason: str) -> None:
+            told.append(reason)
             if len(told) < 3:
                 raise Unavailable("the registry is away")
 
@@ -86,7 +91,7 @@ def test_a_change_that_could_not_be_told_is_told_later() -> None:
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.wait({task})
-        assert told == [(False, "health() says no")] * 3, "told until it was heard, and then no more"
+        assert told == ["health() says no"] * 3, "told until it was heard, and then no more"
 
     asyncio.run(main())
 
@@ -100,10 +105,65 @@ def test_a_health_that_hangs_counts_as_ill(monkeypatch: pytest.MonkeyPatch) -> N
         async def health() -> None:
             await asyncio.Event().wait()
 
-        async def tell(healthy: bool, reason: str) -> None:
+        async def tell(reason: str) -> None:
             raise AssertionError
 
         with pytest.raises(Unavailable, match="does not answer"):
             await SelfCheck(health, tell, interval_s=0.001).gate(budget_s=0.2)
+
+    asyncio.run(main())
+
+
+def test_a_plain_function_that_hangs_holds_up_nothing_and_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_check_module.limits, "CLIENT_HEALTH_TIMEOUT_MS", 10)
+
+    async def main() -> None:
+        hangs = threading.Event()
+        asked: list[int] = []
+        told: list[str] = []
+
+        def health() -> None:
+            asked.append(1)
+            hangs.wait(60)
+
+        async def tell(reason: str) -> None:
+            told.append(reason)
+
+        check = SelfCheck(health, tell, interval_s=0.001)
+        check.healthy = True
+        task = asyncio.create_task(check.run())
+        await until(lambda: told == ["health() does not answer"])
+        await asyncio.sleep(0.05)
+        assert len(asked) == 1
+        hangs.set()
+        await until(lambda: told == ["health() does not answer", ""])
+        task.cancel()
+        await asyncio.wait({task})
+
+    asyncio.run(main())
+
+
+def test_a_reason_that_changes_is_told_on_one_short_line() -> None:
+    async def main() -> None:
+        reasons = ["no\ndatabase", "x" * 1000]
+        told: list[str] = []
+
+        async def health() -> None:
+            raise LookupError(reasons[0])
+
+        async def tell(reason: str) -> None:
+            told.append(reason)
+            if len(told) == 1:
+                reasons.pop(0)
+
+        check = SelfCheck(health, tell, interval_s=0.001)
+        check.healthy = True
+        task = asyncio.create_task(check.run())
+        await until(lambda: len(told) == 2)
+        task.cancel()
+        await asyncio.wait({task})
+        assert told[0] == "LookupError: no database"
+        assert len(told[1]) == limits.AGENT_REASON_SIZE_MAX
+        assert told[1].endswith("x…")
 
     asyncio.run(main())
