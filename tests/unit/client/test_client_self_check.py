@@ -65,6 +65,7 @@ def test_while_it_is_ill_it_is_out_of_service_and_its_heartbeats_go_on() -> None
             state["healthy"] = False
             await until(lambda: fake.instances[KEY][ID]["verdict"] == "down")
             assert fake.instances[KEY][ID]["reason"] == "health() says no"
+            fake.faults.silent_session = True
             fake.end_lease(next(iter(fake.leases)))
             fake.instances[KEY].clear()
             await until(lambda: fake.instances[KEY])
