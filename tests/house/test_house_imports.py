@@ -60,6 +60,7 @@ PACKAGES = {
 ADAPTERS = {
     "townhall.client.aiohttp_client": {"aiohttp"},
     "townhall.client.aiohttp_server": {"aiohttp"},
+    "townhall.client.celery_workers": {"celery"},
     "townhall.client.grpc_aio_channel": {"grpc"},
     "townhall.client.grpc_blocking_channel": {"grpc"},
     "townhall.client.grpc_instances": {"grpc"},
