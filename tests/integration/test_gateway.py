@@ -26,6 +26,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+import asyncio_servers
 import gateway_instance
 from gateway_instance import SERVICE
 from gateway_process import GatewayProcess, Recorder, gateway, read_request
@@ -363,7 +364,7 @@ def test_curl_over_http2(tmp_path: Path) -> None:
             )
             said, _ = await curl.communicate(body)
             assert said == body + b"2"
-        server.close()
+        await asyncio_servers.close(server)
 
     run(main())
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from docker_answers import container, event
 
+import asyncio_servers
 from townhall.agent import Notice
 from townhall.agent.checks import timing_of
 from townhall.agent.definitions import Definition
@@ -48,7 +49,7 @@ class Engine:
 
     async def stop(self) -> None:
         assert self._server is not None
-        self._server.close()
+        await asyncio_servers.close(self._server)
         for writer in self.writers:
             writer.close()
         self.streams.clear()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from raw_server import ok
 
+import asyncio_servers
+
 
 @dataclass
 class Backend:
@@ -28,7 +30,7 @@ class Backend:
         await self.die()
 
     async def die(self) -> None:
-        self._server.close()
+        await asyncio_servers.close(self._server)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import asyncio_servers
+
 Json = dict[str, Any]
 
 
@@ -96,7 +98,7 @@ class FakeRegistry:
 
     async def stop(self) -> None:
         """Go away: nothing listens, and all connections break."""
-        self._server.close()
+        await asyncio_servers.close(self._server)
         for writer in list(self._writers):
             writer.transport.abort()
         for task in list(self._tasks):

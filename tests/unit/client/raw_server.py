@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import asyncio_servers
 from townhall.client.connection import Origin, parse_origin
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -32,7 +33,7 @@ async def serving(script: Script, *, host: str = "127.0.0.1", **options: Any) ->
     try:
         yield parse_origin(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
     finally:
-        server.close()
+        await asyncio_servers.close(server)
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

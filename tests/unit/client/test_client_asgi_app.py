@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fake_registry import FakeRegistry, Refusal, until
 
+import asyncio_servers
 import townhall
 from free_ports import free_port
 from townhall.client.asgi_app import Registered, Registration
@@ -95,7 +96,7 @@ class Application:
 async def listening() -> AsyncIterator[int]:
     server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
     yield server.sockets[0].getsockname()[1]
-    server.close()
+    await asyncio_servers.close(server)
     await server.wait_closed()
 
 
@@ -274,7 +275,7 @@ def test_interfaces_are_served_beside_the_application() -> None:
             path = f"/.well-known/townhall/interfaces/{offered.revision}"
             assert (await server.request(path))[1]["body"] == offered.data
             assert (await server.request("/"))[1]["body"] != offered.data
-            listening.close()
+            await asyncio_servers.close(listening)
             await server.stop()
 
     asyncio.run(main())

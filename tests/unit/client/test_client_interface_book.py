@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from fake_registry import FakeRegistry, Refusal, until
 
+import asyncio_servers
 from townhall.client.api import Registry
 from townhall.client.http import HttpClient
 from townhall.client.interface_book import InterfaceBook
@@ -106,7 +107,7 @@ def test_instances_that_lie_are_not_believed_and_others_are_asked() -> None:
             instances += [holder("other", port=other.port), holder("good", port=good.port)]
             await until(lambda: book.get(ONE.revision) == ONE)
         for server in (liar, flooder):
-            server.close()
+            await asyncio_servers.close(server)
 
     asyncio.run(main())
 
@@ -204,7 +205,7 @@ def test_at_most_a_few_holders_are_asked_in_a_round() -> None:
         async with booking() as book:
             book.want([ONE.revision], holders)
             await until(lambda: not book._fetching)
-        server.close()
+        await asyncio_servers.close(server)
         assert counts == limits.CLIENT_INTERFACES_HOLDERS_MAX
 
     asyncio.run(main())

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from fake_registry import FakeRegistry, until
 
+import asyncio_servers
 from free_ports import free_port
 from townhall.client.listening import Listening, listening_provider
 from townhall.model import limits
@@ -23,7 +24,7 @@ def test_it_says_no_until_something_listens() -> None:
             await health()
         server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port)
         assert await health() is True
-        server.close()
+        await asyncio_servers.close(server)
         await server.wait_closed()
         assert await health() is False, "asked of the application alone, once it has listened"
         assert limits.CLIENT_LISTEN_PROBE_MS > 0
@@ -42,7 +43,7 @@ def test_a_provider_is_registered_at_once_and_ready_when_it_listens() -> None:
                 assert provider.address == "127.0.0.1"
                 server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port)
                 await until(lambda: next(iter(fake.instances[KEY].values())).get("ready"))
-                server.close()
+                await asyncio_servers.close(server)
                 await server.wait_closed()
 
     asyncio.run(main())

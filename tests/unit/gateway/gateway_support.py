@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import asyncio_servers
 from townhall.gateway.accesslog import AccessLog
 from townhall.gateway.config import read_config
 from townhall.gateway.gateway import Gateway
@@ -67,7 +68,7 @@ class Instance:
 
     async def stop(self) -> None:
         assert self._server is not None
-        self._server.close()
+        await asyncio_servers.close(self._server)
         self.cut()
 
     def cut(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import asyncio_servers
 from townhall.model.check import CheckDefinition
 from townhall.probe import Finding, Ground, Prober
 from townhall.probe.ranges import Ranges
@@ -30,7 +31,7 @@ async def serving(handle: Handle) -> AsyncIterator[int]:
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
+        await asyncio_servers.close(server)
         await server.wait_closed()
 
 

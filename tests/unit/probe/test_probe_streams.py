@@ -10,6 +10,7 @@ import pytest
 import trustme
 from probe_world import GROUND, answering, look, serving
 
+import asyncio_servers
 from free_ports import free_port
 from townhall.model.check import CheckDefinition, CheckKind, CheckStatus
 from townhall.probe import Finding, Ground, connection
@@ -93,7 +94,7 @@ def test_tls_is_verified_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
             await probe_tcp(tcp(where, tls=True), GROUND),
             await probe_tcp(tcp(where, tls=True, tls_skip_verify=True), GROUND),
         ]
-        server.close()
+        await asyncio_servers.close(server)
         await server.wait_closed()
         return [each.status for each in looks]
 

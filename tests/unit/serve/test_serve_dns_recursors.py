@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncio_servers
 from townhall.model import limits
 from townhall.serve.dns_options import DnsServerOptions, Recursor
 from townhall.serve.dns_recursors import Recursors
@@ -36,7 +37,7 @@ def asking(*behaviours, timeout_ms: int = 1_500) -> bytes | None:
             return await Recursors(known, timeout_ms=timeout_ms).ask(QUESTION, edns=None, tcp=True)
         finally:
             for server in servers:
-                server.close()
+                await asyncio_servers.close(server)
 
     return asyncio.run(run())
 
