@@ -28,9 +28,12 @@ def slow(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
     yield b"end"
 
 
-server = grpc.server(ThreadPoolExecutor(max_workers=16))
+counting = townhall.grpc.BlockingCounting()
+server = grpc.server(ThreadPoolExecutor(max_workers=16), interceptors=[counting])
 handlers = {"Say": grpc.unary_unary_rpc_method_handler(say), "Slow": grpc.unary_stream_rpc_method_handler(slow)}
 server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("hello.Hello", handlers),))
 server.add_insecure_port(f"127.0.0.1:{port}")
-with townhall.grpc.BlockingRegistered(server, registry, service="hello-grpc-threads", port=port, ttl=10):
+with townhall.grpc.BlockingRegistered(
+    server, registry, service="hello-grpc-threads", port=port, counting=counting, ttl=10
+):
     server.wait_for_termination()

@@ -33,14 +33,15 @@ async def slow(request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterat
 
 async def main() -> None:
     """Serve until a signal comes."""
-    server = grpc.aio.server()
+    counting = townhall.grpc.Counting()
+    server = grpc.aio.server(interceptors=[counting])
     handlers = {"Say": grpc.unary_unary_rpc_method_handler(say), "Slow": grpc.unary_stream_rpc_method_handler(slow)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("hello.Hello", handlers),))
     servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     registered = townhall.grpc.Registered(
-        server, registry, service="hello-grpc", port=port, servicer=servicer, tags=["v1"], ttl=10
+        server, registry, service="hello-grpc", port=port, servicer=servicer, counting=counting, tags=["v1"], ttl=10
     )
     async with registered:
         await registered.wait_stopped()

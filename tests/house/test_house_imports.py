@@ -63,6 +63,7 @@ ADAPTERS = {
     "townhall.client.celery_workers": {"celery"},
     "townhall.client.grpc_aio_channel": {"grpc"},
     "townhall.client.grpc_blocking_channel": {"grpc"},
+    "townhall.client.grpc_counting": {"grpc"},
     "townhall.client.grpc_instances": {"grpc"},
     "townhall.client.httpx_transport": {"httpx"},
     "townhall.client.telemetry": {"opentelemetry"},

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -64,8 +65,36 @@ def test_health_says_not_serving_as_soon_as_it_leaves(registry: TownhallProcess)
             await until(lambda: len(serving) == 2, "told")
             assert serving[1] == health_pb2.HealthCheckResponse.NOT_SERVING
             assert await running.read() == b"end"
-            watching.cancel()
+            # The watch goes on and is not counted: the stop does not wait for it until its deadline.
             await stopping
+            with pytest.raises(grpc.RpcError):
+                await watching
+
+    with example("grpc_service.py", registry.url) as process:
+        asyncio.run(asyncio.wait_for(main(), 300))
+
+
+def test_a_stop_refuses_who_comes_late_while_something_runs(registry: TownhallProcess) -> None:
+    async def main() -> None:
+        async with (
+            consumer(registry.url) as found,
+            grpc.aio.insecure_channel(f"127.0.0.1:{process.port}") as channel,
+        ):
+            handle = found["hello-grpc"]
+            await handle.wait_callable(budget_s=120)
+            running = channel.unary_stream("/hello.Hello/Slow")(b"100", timeout=120)
+            assert await running.read() == b"begin"
+            stopping = asyncio.ensure_future(process.stop())
+            say = channel.unary_unary("/hello.Hello/Say")
+            while await (call := say(b"", timeout=120)).code() is grpc.StatusCode.OK:
+                pass
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+            assert ("townhall-not-acted-on", "stopping") in tuple(await call.trailing_metadata())
+            assert [one.verdict for one in handle.instances()] == ["draining"]
+            assert not stopping.done()
+            running.cancel()
+            assert await stopping == 0
+            await until(lambda: not handle.instances(), "gone")
 
     with example("grpc_service.py", registry.url) as process:
         asyncio.run(asyncio.wait_for(main(), 300))
