@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from typing import Any, Unpack
 
 from celery import bootsteps, signals
+from celery.concurrency import ALIASES
 from celery.worker import state
 
 from townhall.client.api import DEFAULT_URL
@@ -78,7 +79,7 @@ class Registration:
         """``worker_ready``: its consumer takes tasks."""
         if sender.app is not self._app:
             return
-        pool = type(sender.pool).__module__.rpartition(".")[2]
+        pool = _pool_name(sender.pool)
         if pool in _GREEN_POOLS:
             _log.error("not registered: the pool %s has no threads of its own, which the SDK needs", pool)
             return
@@ -138,6 +139,12 @@ class Registration:
             "metadata": {**worker, **options.get("metadata", {})},
         }
         return {**options, **own}
+
+
+def _pool_name(pool: Any) -> str:
+    """As ``celery worker --pool`` takes it: ``prefork``, ``solo``, ``threads``; the path of any other class."""
+    path = f"{type(pool).__module__}:{type(pool).__qualname__}"
+    return next((name for name, known in ALIASES.items() if known == path), path)
 
 
 def _tell_failure(draining: Future[bool]) -> None:
