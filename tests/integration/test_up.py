@@ -152,7 +152,8 @@ def test_locked_data(start, tmp_path):
     start("--data", str(tmp_path / "data"))
     code, error = refused("--native", "0", "--data", str(tmp_path / "data"))
     assert code == 1
-    assert f"--data {tmp_path / 'data'}" in error
+    assert f"--data: {tmp_path / 'data'} is in use by process" in error
+    assert "choose another data directory" in error
 
 
 def test_data_that_is_no_directory(tmp_path):
