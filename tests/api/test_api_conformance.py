@@ -64,6 +64,7 @@ def exchanges() -> Iterator[Any]:
 
 SEEDS: list[tuple[str, str, bytes]] = [
     ("POST", "/instances", b'{"service":"web","id":"w1","address":"127.0.0.1","port":80,"persistent":true,"tags":["v2"]}'),
+    ("PUT", "/services/web/instances/w1/health", b'{"status":"passing","output":"fine"}'),
     ("PUT", "/services/empty", b"{}"),
     ("POST", "/leases", b'{"id":"1001","ttl_ms":600000,"kind":"keys"}'),
     ("PUT", "/kv/k", b"value"),
@@ -100,7 +101,7 @@ def test_operations_do_what_is_described(operation: Any, mode: GenerationMode, s
     if (operation.method, operation.path) == ("delete", "/api/v1/services/{service}"):
         existing["service"] = "empty"  # One with instances is not forgotten.
 
-    @settings(max_examples=15, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())
     def run(case: schemathesis.Case, known: bool) -> None:
         # A stream or a long poll would only be waited for; what else the request holds is sent as it is.

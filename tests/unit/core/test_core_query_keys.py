@@ -23,7 +23,6 @@ def world() -> KeysWorld:
 
 def test_a_space_that_never_was_is_empty_and_at_its_first_revision(world: KeysWorld) -> None:
     state = world.state
-    assert query_keys.space_revision(state, "absent") == 1
     assert query_keys.space_compacted(state, "absent") == 0
     assert query_keys.space_size(state, "absent") == 0
     assert query_keys.get(state, "absent", b"k") is None
