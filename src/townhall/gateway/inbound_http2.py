@@ -7,9 +7,10 @@ windows while an instance takes no more, and answers by the client's.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from townhall.gateway.alarm import Alarm
+from townhall.gateway.http2_pipe import Http2Pipe
 from townhall.gateway.inbound_stream import InboundStream
 from townhall.gateway.rendering import Asker, field_block
 from townhall.gateway.requests import Fields
@@ -26,37 +27,26 @@ __all__ = ["InboundHttp2"]
 
 _GOODBYE_S: Final = 0.1
 """Between the two GOAWAYs: what the client opened before it read the first one is served."""
-_TICKS_PER_S: Final = 20
-"""Of the purse that ``wire.http2.guard`` keeps."""
 
 
-class InboundHttp2(asyncio.Protocol):
+class InboundHttp2(Http2Pipe[Connection]):
     """One client: the sink of its ``wire.http2`` connection and the protocol of its transport."""
 
     __slots__ = (
-        "_alarm", "_asker", "_block", "_block_for", "_blocked", "_cancelled", "_going", "_leaving", "_mark", "_resting", "_running", "_said", "_scheme",
-        "_transport", "address", "outbox", "plane", "wire",
+        "_alarm", "_asker", "_block", "_block_for", "_cancelled", "_going", "_leaving", "_mark", "_resting", "_scheme", "address", "plane",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, scheme: bytes) -> None:
+        super().__init__(Connection(plane.http2, plane.memory, self, limits.PROXY_BUFFER_SIZE_MAX), plane.loop)
         self.plane = plane
-        self.wire = Connection(plane.http2, plane.memory, self, limits.PROXY_BUFFER_SIZE_MAX)
-        self.outbox = self.wire.outbox
         self.address = ""
-        self._transport: asyncio.Transport | None = None
         self._scheme = scheme
         self._asker = Asker(b"", scheme, trusted=False, forwarded=False, name=plane.name)
         self._block_for: tuple[Fields, bytes, bool] | None = None
         self._block = b""
         self._alarm = Alarm(plane.loop, self._expired)
-        self._running = False
-        """Input is being taken; what is said meanwhile goes out together."""
-        self._said = False
-        """What was said goes out at the end of this turn."""
         self._going = False
         """More input is taken in the next turn."""
-        self._blocked = False
-        """The socket takes no more for now."""
         self._resting = False
         self._leaving = False
         self._cancelled = 0
@@ -67,8 +57,7 @@ class InboundHttp2(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=limits.PROXY_BUFFER_SIZE_MAX)
+        self._attach(transport)
         self._asker = self.plane.asker(transport, self._scheme)
         self.address = self._asker.address.decode("ascii", "replace")
         self.plane.arrived(self)
@@ -82,10 +71,6 @@ class InboundHttp2(asyncio.Protocol):
         if not self._going and not self._blocked:
             self._read()
 
-    def eof_received(self) -> bool:
-        # A client that says no more cannot open windows either.
-        return False
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._alarm.cancel()
@@ -93,15 +78,12 @@ class InboundHttp2(asyncio.Protocol):
         self.plane.departed(self)
 
     def pause_writing(self) -> None:
-        self._blocked = True
-        self.outbox.room = 0
+        super().pause_writing()
         self._rest()
 
     def resume_writing(self) -> None:
-        self._blocked = False
-        self.outbox.room = limits.PROXY_BUFFER_SIZE_MAX
-        self.outbox.pump()
-        # What was held back is read now; this flushes as well.
+        super().resume_writing()
+        # What was held back meanwhile is read now.
         self._read()
 
     # --- wire.http2.Sink
@@ -149,12 +131,6 @@ class InboundHttp2(asyncio.Protocol):
         """Who asks, as far as it may be believed."""
         return self.plane.client_behind(fields.claimed_for, self.address) if self._asker.trusted else self.address
 
-    def say(self) -> None:
-        """Something was put into the outbox: it goes out with this turn of the loop."""
-        if not self._running and not self._said:
-            self._said = True
-            self.plane.loop.call_soon(self._flush)
-
     # --- plane.Leaver
 
     def leave(self) -> None:
@@ -187,8 +163,7 @@ class InboundHttp2(asyncio.Protocol):
             self._alarm.set(self.plane.loop.time() + self.plane.options.client_idle)
 
     def _read(self) -> None:
-        self.wire.guard.tick = int(self.plane.loop.time() * _TICKS_PER_S)
-        self._running = True
+        self._begin()
         try:
             more = self.wire.proceed()
         finally:
@@ -216,20 +191,6 @@ class InboundHttp2(asyncio.Protocol):
             else:
                 transport.resume_reading()
 
-    def _flush(self) -> None:
-        self._said = False
-        transport, outbox = self._transport, self.outbox
-        if transport is None or transport.is_closing():
-            outbox.out.clear()
-            return
-        if outbox.out:
-            transport.write(outbox.take())
-        if not self._blocked:
-            outbox.room = limits.PROXY_BUFFER_SIZE_MAX
-            if outbox.unsent:
-                outbox.pump()
-                if outbox.out:
-                    self.say()
-        if self.wire.over or (self.wire.leaving and not self.wire.streams):
-            self.plane.counters.malformed += self.wire.over
-            transport.close()
+    def _end(self, transport: asyncio.Transport) -> None:
+        self.plane.counters.malformed += self.wire.over
+        super()._end(transport)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING
 
 from townhall.gateway.contracts import Taker
 from townhall.gateway.fields import rendered
 from townhall.gateway.http2_heads import answer_of, request_block
+from townhall.gateway.http2_pipe import Http2Pipe
 from townhall.gateway.requests import RequestHead
 from townhall.model import limits
 from townhall.model.errors import PeerMisbehaved
@@ -23,59 +24,38 @@ if TYPE_CHECKING:
 
 __all__ = ["OutboundHttp2", "StreamCarrier"]
 
-_TICKS_PER_S: Final = 20
-"""Of the purse that ``wire.http2.guard`` keeps."""
 
-
-class OutboundHttp2(asyncio.Protocol):
+class OutboundHttp2(Http2Pipe[Requester]):
     """The sink of its ``wire.http2.requester`` and the protocol of its transport."""
 
-    __slots__ = ("_blocked", "_loop", "_running", "_said", "_transport", "endpoint", "idle_since", "used", "wire")
+    __slots__ = ("endpoint", "idle_since", "used")
 
     def __init__(self, endpoint: EndpointHttp2, sizes: Http2Limits) -> None:
+        super().__init__(Requester(sizes, self, limits.PROXY_BUFFER_SIZE_MAX), asyncio.get_running_loop())
         self.endpoint = endpoint
-        self.wire = Requester(sizes, self, limits.PROXY_BUFFER_SIZE_MAX)
         self.used = False
         """It has carried a request."""
         self.idle_since = 0.0
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._running = self._said = self._blocked = False
 
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=limits.PROXY_BUFFER_SIZE_MAX)
+        self._attach(transport)
         self.idle_since = self._loop.time()
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        self.wire.guard.tick = int(self._loop.time() * _TICKS_PER_S)
-        self._running = True
+        self._begin()
         try:
             self.wire.receive(data)
         finally:
             self._running = False
         self._flush()
 
-    def eof_received(self) -> bool:
-        return False
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self.wire.lose("the instance closed the connection too early")
         self.endpoint.gone(self)
-
-    def pause_writing(self) -> None:
-        self._blocked = True
-        self.wire.outbox.room = 0
-
-    def resume_writing(self) -> None:
-        self._blocked = False
-        self.wire.outbox.room = limits.PROXY_BUFFER_SIZE_MAX
-        self.wire.outbox.pump()
-        self._flush()
 
     # --- wire.http2.requester.RequesterSink
 
@@ -118,12 +98,6 @@ class OutboundHttp2(asyncio.Protocol):
         self.used = True
         return carrier
 
-    def say(self) -> None:
-        """Something was put into the outbox: it goes out with this turn of the loop."""
-        if not self._running and not self._said:
-            self._said = True
-            self._loop.call_soon(self._flush)
-
     def done(self) -> None:
         """A stream has ended."""
         self.idle_since = self._loop.time()
@@ -134,23 +108,6 @@ class OutboundHttp2(asyncio.Protocol):
         """Let go of the instance."""
         if self._transport is not None:
             self._transport.close()
-
-    def _flush(self) -> None:
-        self._said = False
-        transport, outbox = self._transport, self.wire.outbox
-        if transport is None or transport.is_closing():
-            outbox.out.clear()
-            return
-        if outbox.out:
-            transport.write(outbox.take())
-        if not self._blocked:
-            outbox.room = limits.PROXY_BUFFER_SIZE_MAX
-            if outbox.unsent:
-                outbox.pump()
-                if outbox.out:
-                    self.say()
-        if self.wire.over or (self.wire.leaving and not self.wire.streams):
-            transport.close()
 
 
 class StreamCarrier:

@@ -76,7 +76,7 @@ class Requester:
     """One connection. ``outbox`` is what it says: ``begin``, ``send`` and ``end`` on a stream of ``open``."""
 
     __slots__ = (
-        "_block", "_decoder", "_handlers", "_held", "_limits", "_next", "_peer", "_sink", "_stream_half", "_unacked", "guard", "leaving", "outbox",
+        "_block", "_decoder", "_half", "_handlers", "_held", "_limits", "_next", "_peer", "_sink", "_stream_half", "_unacked", "guard", "leaving", "outbox",
         "over", "streams", "streams_max",
     )  # fmt: skip
 
@@ -91,6 +91,7 @@ class Requester:
         """HEADERS without END_HEADERS: nothing but CONTINUATION may follow."""
         self._unacked = 0
         self.guard = Guard(limits.noise_max)
+        self._half = limits.connection_window_size // 2
         self._stream_half = limits.stream_window_size // 2
         self.outbox = RequestOutbox(sink, room)
         self.outbox.out.append(PREFACE + asking(limits))
@@ -171,7 +172,7 @@ class Requester:
     def _data(self, flags: int, number: int, payload: bytes) -> None:
         size = len(payload)
         self._unacked += size
-        if self._unacked >= self._limits.connection_window_size // 2:
+        if self._unacked >= self._half:
             self.outbox.out.append(f.window_update(0, self._unacked))
             self._unacked = 0
         stream = self._stream(number)
