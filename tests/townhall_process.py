@@ -61,6 +61,11 @@ class TownhallProcess:
         return str(self.ready["listen"]["native"])
 
     @property
+    def port(self) -> int:
+        """The port of ``address``."""
+        return int(self.address.rpartition(":")[2])
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -89,9 +94,9 @@ class TownhallProcess:
 
     def restart(self) -> TownhallProcess:
         """Start again on the same port, after it was killed or stopped."""
-        port = self.address.rpartition(":")[2]
+        port = self.port
         self.close_pipe()
-        self.options = ("--native", port, *self._without_native())
+        self.options = ("--native", str(port), *self._without_native())
         return self.start()
 
     def signal(self, number: int) -> None:

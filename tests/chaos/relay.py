@@ -9,6 +9,8 @@ import struct
 from types import TracebackType
 from typing import Self
 
+import asyncio_servers
+
 _PIECE_SIZE = 65_536
 # SO_LINGER with no time to linger: closing sends RST, as a firewall or a dead host's successor does.
 _RESET = struct.pack("ii", 1, 0)
@@ -40,7 +42,7 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
-        self._server.close()
+        await asyncio_servers.close(self._server)
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

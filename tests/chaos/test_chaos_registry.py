@@ -20,8 +20,7 @@ def test_provider_loses_the_registry(chaos: Chaos) -> None:
 
     async def play() -> None:
         registry = chaos.registry()
-        async with Relay() as relay:
-            relay.target = ("127.0.0.1", int(registry.address.rpartition(":")[2]))
+        async with Relay(registry.port) as relay:
             (first,) = await chaos.providers(relay.url, "a")
             await chaos.providers(registry.url, "b")
             async with chaos.load(registry.url, instances=2) as scene:
@@ -94,8 +93,7 @@ def test_consumer_loses_the_registry(chaos: Chaos) -> None:
     async def play() -> None:
         registry = chaos.registry()
         first, _ = await chaos.providers(registry.url, "a", "b")
-        async with Relay() as relay:
-            relay.target = ("127.0.0.1", int(registry.address.rpartition(":")[2]))
+        async with Relay(registry.port) as relay:
             async with chaos.load(relay.url, instances=2) as scene:
                 connected = lambda: scene.consumer.state is MirrorState.CONNECTED  # noqa: E731
                 await scene.seen("connected", connected)
@@ -143,8 +141,7 @@ def test_registry_restarts_empty(chaos: Chaos) -> None:
 
     async def play() -> None:
         registry = chaos.registry(keeps=False)
-        async with Relay() as relay:
-            relay.target = ("127.0.0.1", int(registry.address.rpartition(":")[2]))
+        async with Relay(registry.port) as relay:
             providers = await chaos.providers(relay.url, "a", "b")
             async with chaos.load(registry.url, instances=2) as scene:
                 scene.happens()
@@ -175,8 +172,7 @@ def test_consumer_starts_before_an_empty_registry(chaos: Chaos) -> None:
 
     async def play() -> None:
         registry = chaos.registry(keeps=False)
-        async with Relay() as relay:
-            relay.target = ("127.0.0.1", int(registry.address.rpartition(":")[2]))
+        async with Relay(registry.port) as relay:
             providers = await chaos.providers(relay.url, "a", "b")
             async with chaos.load(registry.url, instances=2) as scene:
                 await scene.seen("saved", lambda: _saved_under_a_name(chaos))

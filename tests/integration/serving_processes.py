@@ -150,6 +150,13 @@ async def stops_without_a_loss(
         raise
 
 
+async def post_http(handle: ServiceHandle) -> object:
+    """``POST /``, which is not repeated once it was acted on: the text that came."""
+    answer = await handle.request("POST", "/", timeout=DEADLINE_S)
+    assert answer.status == 200, answer.body
+    return answer.text
+
+
 async def slow_http(port: int) -> AsyncIterator[bytes]:
     """``GET /slow?seconds=1``: the pieces of its answer."""
     async with HttpClient() as client:

@@ -13,6 +13,7 @@ from serving_processes import (
     ServiceProcess,
     consumer,
     example,
+    post_http,
     slow_http,
     stops_without_a_loss,
     until,
@@ -27,13 +28,8 @@ from townhall_process import TownhallProcess, environment
 
 def test_a_stop_loses_no_request(registry: TownhallProcess) -> None:
     async def main() -> None:
-        async def post(handle: ServiceHandle) -> object:
-            answer = await handle.request("POST", "/", timeout=120)
-            assert answer.status == 200, answer.body
-            return answer.text
-
         async with consumer(registry.url) as found:
-            await stops_without_a_loss(found["hello-fastapi"], post, slow_http, (first, second))
+            await stops_without_a_loss(found["hello-fastapi"], post_http, slow_http, (first, second))
 
     with example("fastapi_service.py", registry.url) as first, example("fastapi_service.py", registry.url) as second:
         asyncio.run(asyncio.wait_for(main(), 300))
@@ -107,13 +103,8 @@ uvicorn.run(app, port=port, log_level="warning")
 
 def test_a_stop_loses_no_request_of_django_s(registry: TownhallProcess) -> None:
     async def main() -> None:
-        async def post(handle: ServiceHandle) -> object:
-            answer = await handle.request("POST", "/", timeout=120)
-            assert answer.status == 200, answer.body
-            return answer.text
-
         async with consumer(registry.url) as found:
-            await stops_without_a_loss(found["asgi-django"], post, slow_http, (first, second))
+            await stops_without_a_loss(found["asgi-django"], post_http, slow_http, (first, second))
 
     ports = free_port(), free_port()
     first, second = (ServiceProcess(("-c", DJANGO, registry.url, str(port)), port) for port in ports)

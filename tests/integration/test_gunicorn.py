@@ -13,13 +13,13 @@ from serving_processes import (
     EXAMPLES,
     ServiceProcess,
     consumer,
+    post_http,
     slow_http,
     stops_without_a_loss,
     until,
 )
 
 from free_ports import free_port
-from townhall.client.handle import ServiceHandle
 from townhall_process import TownhallProcess
 
 FRAMEWORKS = ("flask", "django")
@@ -38,13 +38,8 @@ def serving(framework: str, url: str) -> Iterator[ServiceProcess]:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_stop_loses_no_request(registry: TownhallProcess, framework: str) -> None:
     async def main() -> None:
-        async def post(handle: ServiceHandle) -> object:
-            answer = await handle.request("POST", "/", timeout=120)
-            assert answer.status == 200, answer.body
-            return answer.text
-
         async with consumer(registry.url) as found:
-            await stops_without_a_loss(found[f"hello-{framework}"], post, slow_http, (first, second))
+            await stops_without_a_loss(found[f"hello-{framework}"], post_http, slow_http, (first, second))
 
     with serving(framework, registry.url) as first, serving(framework, registry.url) as second:
         asyncio.run(asyncio.wait_for(main(), 300))

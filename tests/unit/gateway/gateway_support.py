@@ -45,6 +45,17 @@ async def read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return head, await reader.readexactly(length)
 
 
+def held(go: asyncio.Event) -> Script:
+    """One request a connection, answered with ``HELLO`` once ``go`` is set."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_message(reader)
+        await go.wait()
+        writer.write(HELLO)
+
+    return script
+
+
 class Instance:
     """A server that answers each request with ``answer``, or lets ``script`` do what it wants with each connection."""
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from gateway_support import HELLO, Instance, Stand, get, read_message, run, until
+from gateway_support import HELLO, Instance, Stand, get, held, read_message, run, until
 
 from free_ports import free_port
 from http2_client import PING, PREFACE, SETTINGS, Answer, Http2Client, ask, frame, request
@@ -93,13 +93,8 @@ def test_requests_do_not_wait_for_each_other() -> None:
 def test_requests_at_the_same_time_are_bounded() -> None:
     go = asyncio.Event()
 
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_message(reader)
-        await go.wait()
-        writer.write(HELLO)
-
     async def main() -> None:
-        async with Stand(ONE, a=Instance(script=script)) as stand:
+        async with Stand(ONE, a=Instance(script=held(go))) as stand:
             with connected(stand) as client:
                 streams = [client.begin(request()) for _ in range(limits.PROXY_STREAMS_MAX + 1)]
                 # REFUSED_STREAM: nothing was done with it.
@@ -352,13 +347,8 @@ def test_the_first_bytes_tell() -> None:
 def test_leaving_lets_what_runs_come_to_its_end() -> None:
     go = asyncio.Event()
 
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_message(reader)
-        await go.wait()
-        writer.write(HELLO)
-
     async def main() -> None:
-        async with Stand(ONE, a=Instance(script=script)) as stand:
+        async with Stand(ONE, a=Instance(script=held(go))) as stand:
             with connected(stand) as client:
                 stream = client.begin(request())
                 service = stand.gateway.services[0]
