@@ -171,7 +171,7 @@ class Exchange:
         if self._phase != CONNECTING:
             return
         kind = "timeout" if isinstance(error, TimeoutError) else "connect"
-        self._failed(kind, sent=False, code="connect_failed", detail=f"{error or 'no connection in time'}")
+        self._failed(kind, sent=False, code="connect_failed", detail=str(error) or "no connection in time")
 
     # --- the request
 

@@ -73,7 +73,9 @@ class Instance:
         self._server: asyncio.Server | None = None
 
     async def start(self, port: int = 0) -> Instance:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        # The gateway may connect for all streams of a client in one turn of the loop; a SYN that finds the backlog
+        # full is repeated after a second only, which eats up the time a connection may take.
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

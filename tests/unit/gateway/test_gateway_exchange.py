@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import socket
 
 import pytest
 from gateway_support import HELLO, Instance, Stand, get, read_message, run, until
@@ -102,6 +104,28 @@ def test_a_kept_connection_that_ends_as_it_is_used_is_nobodys_failure() -> None:
             await gone.stop()
             gone.cut()
             assert b'"code":"connect_failed"' in await stand.ask(get())
+
+    run(main())
+
+
+def test_who_does_not_take_the_connection_in_time_is_told_so() -> None:
+    async def main() -> None:
+        with contextlib.ExitStack() as stack:
+            full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+            port = full.getsockname()[1]
+            # What finds the queue full is answered by nothing at all.
+            for _ in range(3):
+                one = stack.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", port))
+            text = (
+                f'[[route]]\npath = "/"\nservice = "static://127.0.0.1:{port}"\nretries = 0\nconnect_timeout = "50ms"\n'
+            )
+            async with Stand(text) as stand:
+                _, _, body = (await stand.ask(get())).partition(b"\r\n\r\n")
+                told = json.loads(body)
+                assert told["code"] == "connect_failed"
+                assert told["detail"].endswith("no connection in time")
 
     run(main())
 
