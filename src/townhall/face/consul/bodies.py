@@ -9,7 +9,7 @@ from typing import Any
 from townhall.face.consul.durations import parse_duration
 from townhall.face.consul.errors import bad
 
-__all__ = ["Body", "names"]
+__all__ = ["Body", "names", "plain"]
 
 _KINDS: Mapping[type, str] = {
     dict: "object",
@@ -23,11 +23,12 @@ _KINDS: Mapping[type, str] = {
 
 def names(*known: str) -> frozenset[str]:
     """The fields that an object may have, in the form in which they are compared."""
-    return frozenset(_plain(name) for name in known)
+    return frozenset(plain(name) for name in known)
 
 
 @lru_cache(4_096)
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A field's name however it is spelled: without capitals and underscores."""
     # Remembered, because a registration asks for some forty fields and has a dozen.
     return name.replace("_", "").lower()
 
@@ -45,13 +46,13 @@ class Body:
         elif type(value) is not dict:
             raise bad(f"{what}: json: cannot unmarshal {_kind(value)} into an object")
         self._given = value
-        self._fields = fields = {_plain(name): content for name, content in value.items()}
+        self._fields = fields = {plain(name): content for name, content in value.items()}
         if known is not None and not fields.keys() <= known:
-            unknown = next(name for name in value if _plain(name) not in known)
+            unknown = next(name for name in value if plain(name) not in known)
             raise bad(f'{what}: json: unknown field "{unknown[:128]}"')
 
     def _get(self, name: str, kind: type | tuple[type, ...], default: Any) -> Any:
-        value = self._fields.get(_plain(name))
+        value = self._fields.get(plain(name))
         if value is None:
             return default
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
@@ -61,8 +62,8 @@ class Body:
 
     def _spelled(self, name: str) -> str:
         """How the field is written in the body; the last one counts."""
-        plain = _plain(name)
-        return next((given for given in reversed(self._given) if _plain(given) == plain), name)
+        wanted = plain(name)
+        return next((given for given in reversed(self._given) if plain(given) == wanted), name)
 
     def wrong(self, name: str, value: object, wanted: str) -> Exception:
         """The refusal of a value of the wrong type."""
@@ -71,12 +72,12 @@ class Body:
     def without(self, name: str) -> Body:
         """The same object as if this field were missing."""
         rest = Body(None, None, self._what)
-        rest._fields = {plain: content for plain, content in self._fields.items() if plain != _plain(name)}
+        rest._fields = {field: content for field, content in self._fields.items() if field != plain(name)}
         return rest
 
     def has(self, name: str) -> bool:
         """Whether the field is there and not null."""
-        return self._fields.get(_plain(name)) is not None
+        return self._fields.get(plain(name)) is not None
 
     def any_of(self, fields: frozenset[str]) -> bool:
         """Whether one of these fields (made by ``names``) is there, be it null."""
@@ -84,11 +85,11 @@ class Body:
 
     def raw(self, name: str) -> Any:
         """The value as decoded, or None."""
-        return self._fields.get(_plain(name))
+        return self._fields.get(plain(name))
 
     def text(self, name: str, default: str = "") -> str:
         """A string."""
-        value = self._fields.get(_plain(name))
+        value = self._fields.get(plain(name))
         if value is None:
             return default
         if not isinstance(value, str):
@@ -132,7 +133,7 @@ class Body:
 
     def duration_ms(self, name: str) -> int:
         """A duration: Go's notation, or a number of nanoseconds. Milliseconds, at least 1 for anything above 0."""
-        value = self._fields.get(_plain(name))
+        value = self._fields.get(plain(name))
         if value is None or value == "":
             return 0
         if isinstance(value, str):

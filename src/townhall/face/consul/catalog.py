@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from operator import attrgetter
 
 from townhall.core.queries import Reader
 from townhall.face import Request, Route, Verb
@@ -10,18 +11,18 @@ from townhall.face.consul import distance
 from townhall.face.consul import filter as bexpr
 from townhall.face.consul.blocking import Read, answer, encode, json_reply
 from townhall.face.consul.external import Externals
-from townhall.face.consul.health import (
+from townhall.face.consul.picture import Picture, index_of
+from townhall.face.consul.rendering import Rendering, array
+from townhall.face.consul.requests import ReadOptions, read_options, required
+from townhall.face.consul.selection import (
     EVERYTHING,
     LISTING,
+    ServiceRead,
     everything_index,
     listing_index,
     matches_meta,
     near_first,
-    stands_before,
 )
-from townhall.face.consul.picture import Picture, index_of, service_key
-from townhall.face.consul.rendering import Rendering, array
-from townhall.face.consul.requests import ReadOptions, read_options, required
 from townhall.face.consul.shapes import service_id
 from townhall.face.consul.unseen import empty_when_unseen
 from townhall.model.instance import Instance
@@ -129,42 +130,13 @@ class Catalog:
 
     def service(self, request: Request, reader: Reader) -> Verb:
         """The instances of a service, healthy or not."""
-        name = required(request, "service", "Missing service name")
-        options = read_options(request, self.site)
-        bexpr.predicate(options.filter, bexpr.CATALOG_SERVICE)
-        name = self.picture.spelled(reader, name)
-        tags = tuple(request.query.get("tag", ()))
-        asked: Hashable = ("service", name, tags, options.node_meta, options.near, options.filter)
-        key = service_key(name)
-
-        def render(reader: Reader) -> bytes:
-            def make() -> bytes:
-                found = [one for one in self.picture.instances(reader, name) if all(tag in one.tags for tag in tags)]
-                return array(bexpr.keep(self._rows(reader, found, options), options.filter, bexpr.CATALOG_SERVICE))
-
-            name_of_answer = (asked, distance.revision(reader, options.near))
-            return self.rendering.answer(reader, name_of_answer, self.picture.service_index(reader, key), make)
-
-        interests = (key, *distance.watched(options.near))
-        return answer(
-            request, reader, options, Read(interests, lambda reader: self.picture.service_index(reader, key), render)
-        )
+        read = ServiceRead(self.rendering, request)
+        return read.instances(reader, "service", self._rows_for(read.options))
 
     def connect(self, request: Request, reader: Reader) -> Verb:
-        """The proxies that stand before a service."""
-        name = required(request, "service", "Missing service name")
-        options = read_options(request, self.site)
-
-        def render(reader: Reader) -> bytes:
-            found = [
-                one
-                for proxy in self.picture.names(reader)
-                for one in self.picture.instances(reader, proxy)
-                if stands_before(one, name)
-            ]
-            return array(bexpr.keep(self._rows(reader, found, options), options.filter, bexpr.CATALOG_SERVICE))
-
-        return answer(request, reader, options, Read(LISTING, listing_index, render))
+        """The proxies that stand before a service, and its instances that need none."""
+        read = ServiceRead(self.rendering, request)
+        return read.connecting(reader, self._rows_for(read.options))
 
     def gateway(self, request: Request, reader: Reader) -> Verb:
         """Nothing: there are no gateways."""
@@ -172,9 +144,17 @@ class Catalog:
         options = read_options(request, self.site)
         return answer(request, reader, options, Read((), lambda reader: 0, lambda reader: b"[]"))
 
+    def _rows_for(self, options: ReadOptions) -> Callable[[Reader, Sequence[Instance]], bytes]:
+        bexpr.predicate(options.filter, bexpr.CATALOG_SERVICE)
+
+        def rows(reader: Reader, found: Sequence[Instance]) -> bytes:
+            return array(bexpr.keep(self._rows(reader, found, options), options.filter, bexpr.CATALOG_SERVICE))
+
+        return rows
+
     def _rows(self, reader: Reader, found: Sequence[Instance], options: ReadOptions) -> list[bytes]:
         rows = []
-        for instance in near_first(reader, found, options.near, self.site.node):
+        for instance in near_first(reader, found, attrgetter("node"), options.near, self.site.node):
             node = self.picture.node(reader, instance.node)
             if node is None or any(node.meta.get(key) != value for key, value in options.node_meta):
                 continue

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from townhall.core import Interest
 from townhall.core.queries import Reader
 from townhall.face import Request, Route, Verb
-from townhall.face.consul import distance
 from townhall.face.consul import filter as bexpr
 from townhall.face.consul.blocking import Read, answer
 from townhall.face.consul.errors import bad
-from townhall.face.consul.picture import Picture, index_of, service_key
+from townhall.face.consul.picture import Picture, service_key
 from townhall.face.consul.rendering import Rendering, array
 from townhall.face.consul.requests import ReadOptions, boolean, read_options, required
-from townhall.face.consul.shapes import EXTRA_KIND, EXTRA_PROXY
+from townhall.face.consul.selection import EVERYTHING, ServiceRead, everything_index, matches_meta, near_first
 from townhall.face.consul.unseen import empty_when_unseen
 from townhall.model.check import Check
-from townhall.model.instance import DEFAULT_NAMESPACE, Instance
+from townhall.model.instance import Instance
 
-__all__ = ["Health", "matches_meta", "near_first"]
+__all__ = ["Health"]
 
 _STATES = frozenset({"passing", "warning", "critical"})
 
@@ -47,62 +47,34 @@ class Health:
 
     def service(self, request: Request, reader: Reader) -> Verb:
         """The instances of a service, ``?passing`` those whose checks all pass."""
-        name = required(request, "service", "Missing service name")
-        options = read_options(request, self.site)
+        read = ServiceRead(self.rendering, request)
         passing = _passing(request)
-        if options.peer:
-            return _nothing(request, reader, options)
-        name = self.picture.spelled(reader, name)
-        tags = tuple(request.query.get("tag", ()))
-        asked: Hashable = ("health", name, passing, tags, options.node_meta, options.near, options.filter)
-        key = service_key(name)
-        bexpr.predicate(options.filter, bexpr.HEALTH)
-
-        def render(reader: Reader) -> bytes:
-            def make() -> bytes:
-                found = [one for one in self.picture.instances(reader, name) if all(tag in one.tags for tag in tags)]
-                return self._rows(reader, found, options, passing=passing)
-
-            name_of_answer = (asked, distance.revision(reader, options.near))
-            return self.rendering.answer(reader, name_of_answer, self.picture.service_index(reader, key), make)
-
-        interests = (key, *distance.watched(options.near))
-        return answer(
-            request, reader, options, Read(interests, lambda reader: self.picture.service_index(reader, key), render)
-        )
+        if read.options.peer:
+            return _nothing(request, reader, read.options)
+        return read.instances(reader, ("health", passing), self._rows_for(read.options, passing=passing))
 
     def connect(self, request: Request, reader: Reader) -> Verb:
-        """The proxies that stand before a service."""
-        name = required(request, "service", "Missing service name")
-        options = read_options(request, self.site)
-        passing = _passing(request)
-        bexpr.predicate(options.filter, bexpr.HEALTH)
-
-        def render(reader: Reader) -> bytes:
-            found = [
-                one
-                for proxied in self.picture.names(reader)
-                for one in self.picture.instances(reader, proxied)
-                if stands_before(one, name)
-            ]
-            return self._rows(reader, found, options, passing=passing)
-
-        return answer(request, reader, options, Read(LISTING, listing_index, render))
+        """The proxies that stand before a service, and its instances that need none."""
+        read = ServiceRead(self.rendering, request)
+        return read.connecting(reader, self._rows_for(read.options, passing=_passing(request)))
 
     def ingress(self, request: Request, reader: Reader) -> Verb:
         """Nothing: there are no ingress gateways."""
         required(request, "service", "Missing service name")
         return _nothing(request, reader, read_options(request, self.site))
 
-    def _rows(self, reader: Reader, found: Sequence[Instance], options: ReadOptions, *, passing: bool) -> bytes:
-        rows = []
-        for instance in near_first(reader, found, options.near, self.site.node):
-            if options.node_meta and not matches_meta(self.picture, reader, instance.node, options):
-                continue
-            row = self.rendering.health_row(reader, instance, passing=passing)
-            if row is not None:
-                rows.append(row)
-        return array(bexpr.keep(rows, options.filter, bexpr.HEALTH))
+    def _rows_for(self, options: ReadOptions, *, passing: bool) -> Callable[[Reader, Sequence[Instance]], bytes]:
+        bexpr.predicate(options.filter, bexpr.HEALTH)
+
+        def rows(reader: Reader, found: Sequence[Instance]) -> bytes:
+            shown = (
+                self.rendering.health_row(reader, instance, passing=passing)
+                for instance in near_first(reader, found, attrgetter("node"), options.near, self.site.node)
+                if not options.node_meta or matches_meta(self.picture, reader, instance.node, options)
+            )
+            return array(bexpr.keep([row for row in shown if row is not None], options.filter, bexpr.HEALTH))
+
+        return rows
 
     # --- checks
 
@@ -143,65 +115,27 @@ class Health:
 
         return self._checks(request, reader, EVERYTHING, everything_index, found)
 
-    def _checks(self, request: Request, reader: Reader, interests: object, index: object, found: object) -> Verb:
+    def _checks(
+        self,
+        request: Request,
+        reader: Reader,
+        interests: Sequence[Interest],
+        index: Callable[[Reader], int],
+        found: Callable[[Reader], Sequence[tuple[Check, Instance | None]]],
+    ) -> Verb:
         options = read_options(request, self.site)
         bexpr.predicate(options.filter, bexpr.CHECK)
 
         def render(reader: Reader) -> bytes:
-            pairs = found(reader)  # type: ignore[operator]
+            pairs = near_first(reader, found(reader), lambda pair: pair[0].node, options.near, self.site.node)
             rows = [
                 self.rendering.check(check, instance)
-                for check, instance in near_first_checks(reader, pairs, options.near, self.site.node)
+                for check, instance in pairs
                 if not options.node_meta or matches_meta(self.picture, reader, check.node, options)
             ]
             return array(bexpr.keep(rows, options.filter, bexpr.CHECK))
 
-        return answer(request, reader, options, Read(interests, index, render))  # type: ignore[arg-type]
-
-
-LISTING: Sequence[Interest] = (("services", DEFAULT_NAMESPACE),)
-EVERYTHING: Sequence[Interest] = (("services", DEFAULT_NAMESPACE), ("checks", ""), ("nodes", ""))
-
-
-def listing_index(reader: Reader) -> int:
-    """The index of the set of services with their counts, tags and metadata."""
-    return index_of(reader.listing_revision(DEFAULT_NAMESPACE))
-
-
-def everything_index(reader: Reader) -> int:
-    """The index of what shows nodes, services and checks together."""
-    return max(listing_index(reader), index_of(reader.checks_revision()), index_of(reader.nodes_revision()))
-
-
-def stands_before(instance: Instance, service: str) -> bool:
-    """Whether an instance is a proxy for a service."""
-    return instance.extra.get(EXTRA_KIND) == "connect-proxy" and (
-        f'"DestinationServiceName":"{service}"' in instance.extra.get(EXTRA_PROXY, "")
-    )
-
-
-def near_first(reader: Reader, found: Sequence[Instance], near: str, own: str) -> Sequence[Instance]:
-    """By the distance of their nodes from the one that the caller is near to."""
-    if not near:
-        return found
-    rank = distance.nearness(reader, near, own)
-    return sorted(found, key=lambda instance: rank(instance.node))
-
-
-def near_first_checks(
-    reader: Reader, found: Sequence[tuple[Check, Instance | None]], near: str, own: str
-) -> Sequence[tuple[Check, Instance | None]]:
-    """The same for checks."""
-    if not near:
-        return found
-    rank = distance.nearness(reader, near, own)
-    return sorted(found, key=lambda pair: rank(pair[0].node))
-
-
-def matches_meta(picture: Picture, reader: Reader, name: str, options: ReadOptions) -> bool:
-    """Whether the node has all the metadata asked for."""
-    node = picture.node(reader, name)
-    return node is not None and all(node.meta.get(key) == value for key, value in options.node_meta)
+        return answer(request, reader, options, Read(interests, index, render))
 
 
 def _passing(request: Request) -> bool:

@@ -6,7 +6,8 @@ and found at once. A query that is bound to a session is gone with it: it is not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,10 +16,10 @@ from townhall.core.queries import Reader
 from townhall.face.consul.bodies import Body
 from townhall.face.consul.durations import parse_duration
 from townhall.face.consul.errors import bad
-from townhall.face.consul.health import near_first, stands_before
 from townhall.face.consul.kv_shapes import key_bytes, prefix_span
 from townhall.face.consul.picture import Picture
 from townhall.face.consul.query_templates import check_template, filled
+from townhall.face.consul.selection import connecting, near_first
 from townhall.model.check import CheckStatus
 from townhall.model.instance import Instance
 
@@ -173,13 +174,9 @@ def run(reader: Reader, picture: Picture, definition: dict[str, Any], *, near: s
     """The instances that the query gives: alive, and as it wants them; those that are near come first."""
     wanted = definition["Service"]
     name = wanted["Service"]
-    if wanted["Connect"]:
-        standing = [one for other in picture.names(reader) for one in picture.instances(reader, other)]
-        instances: Sequence[Instance] = [one for one in standing if stands_before(one, name)]
-    else:
-        instances = picture.instances(reader, name)
+    instances = connecting(picture, reader, name) if wanted["Connect"] else picture.instances(reader, name)
     found = [one for one in instances if _fits(reader, picture, one, wanted)]
-    return list(near_first(reader, found, near or wanted["Near"], picture.site.node))
+    return list(near_first(reader, found, attrgetter("node"), near or wanted["Near"], picture.site.node))
 
 
 def _fits(reader: Reader, picture: Picture, instance: Instance, wanted: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from townhall.core.commands import PutCheck, Register
 from townhall.face.consul.blocking import encode
-from townhall.face.consul.bodies import Body, names
+from townhall.face.consul.bodies import Body, names, plain
 from townhall.face.consul.errors import bad
 from townhall.face.consul.picture import instance_name, service_key
 from townhall.face.consul.shapes import (
@@ -137,8 +137,15 @@ def _weights(body: Body, *, lenient: bool) -> tuple[int, dict[str, str]]:
     return passing, {} if warning == 1 else {EXTRA_WARNING: str(warning)}
 
 
+def _respelled(value: Any, name: str) -> Any:
+    """However a body spells the name of this field, reads look for it under ours."""
+    if not isinstance(value, dict):
+        return value
+    return {name if plain(key) == plain(name) else key: content for key, content in value.items()}
+
+
 def _extras(body: Body, extra: dict[str, str]) -> None:
-    kind, proxy = body.text("Kind"), body.raw("Proxy")
+    kind, proxy = body.text("Kind"), _respelled(body.raw("Proxy"), "DestinationServiceName")
     if kind == "connect-proxy" and not (isinstance(proxy, dict) and Body(proxy, None).text("DestinationServiceName")):
         message = "Proxy.DestinationServiceName must be non-empty for Connect proxy services"
         raise bad(f"Validation failed: 1 error occurred:\n\t* {message}\n\n")
@@ -148,9 +155,9 @@ def _extras(body: Body, extra: dict[str, str]) -> None:
     if body.flag("EnableTagOverride"):
         extra[EXTRA_OVERRIDE] = "true"
     tagged = _tagged_addresses(body)
-    connect = body.raw("Connect")
+    connect = _respelled(body.raw("Connect"), "Native")
     if isinstance(connect, dict):
-        connect = {key: value for key, value in connect.items() if key.lower().replace("_", "") != "sidecarservice"}
+        connect = {key: value for key, value in connect.items() if plain(key) != "sidecarservice"}
     for name, value in ((EXTRA_TAGGED, tagged), (EXTRA_PROXY, proxy), (EXTRA_CONNECT, connect)):
         if value:
             if not isinstance(value, dict):

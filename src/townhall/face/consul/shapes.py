@@ -15,7 +15,7 @@ from townhall.model.instance import Instance
 
 __all__ = [
     "EXTRA_ADDRESS", "EXTRA_CONNECT", "EXTRA_KIND", "EXTRA_OVERRIDE", "EXTRA_PROXY", "EXTRA_SOCKET", "EXTRA_TAGGED",
-    "EXTRA_WARNING", "NODE_MAINTENANCE", "SERVICE_MAINTENANCE", "agent_service", "catalog_service", "check_object",
+    "EXTRA_WARNING", "NODE_MAINTENANCE", "SERVICE_MAINTENANCE", "agent_service", "catalog_service", "check_object", "connects_to",
     "health_service", "node_object", "service_address", "service_id", "warning_weight",
 ]  # fmt: skip
 
@@ -53,6 +53,16 @@ def warning_weight(instance: Instance) -> int:
 def _loaded(instance: Instance, name: str) -> Any:
     text = instance.extra.get(name)
     return msgspec.json.decode(text) if text else None
+
+
+def connects_to(instance: Instance, service: str) -> bool:
+    """Whether who connects to a service may connect to this: a proxy before it, or an instance that needs none."""
+    wanted = service.lower()
+    if instance.extra.get(EXTRA_KIND) == "connect-proxy":
+        proxy: dict[str, str] = _loaded(instance, EXTRA_PROXY)
+        return proxy["DestinationServiceName"].lower() == wanted
+    connect: dict[str, object] = _loaded(instance, EXTRA_CONNECT) or {}
+    return connect.get("Native") is True and instance.key.name.lower() == wanted
 
 
 @lru_cache(4_096)
