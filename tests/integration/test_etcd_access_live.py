@@ -213,7 +213,9 @@ def test_pages_and_the_member(call: Client) -> None:
     assert call.ask("/version", method="GET")[1]["etcdserver"].startswith("3.6.")
     assert call.ask("/health", method="GET") == (200, b'{"health":"true","reason":""}')
     assert call.ask("/readyz", method="GET") == call.ask("/livez", method="GET") == (200, b"ok\n")
-    assert b"etcd_server_has_leader 1" in call.ask("/metrics", method="GET")[1]
+    page = call.ask("/metrics", method="GET")[1]
+    assert b"\netcd_server_has_leader 1\n" in page
+    assert b"\nprocess_resident_memory_bytes " in page, "etcdctl check datascale reads it"
     assert call.ask("/nonsense", method="GET")[0] == 404
     assert call.ask("/v3/kv/range", method="GET")[0] == 501
     (member,) = call("/v3/cluster/member/list", {})["members"]

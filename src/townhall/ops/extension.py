@@ -1,6 +1,6 @@
-"""The native face with what only the process can answer: a backup while running, and the process's own metrics.
+"""Faces with what only the process can answer: a backup while running, and the process's own metrics.
 
-A face is pure, so these two cannot live in it: the backup is an operation that the face is given, and ``Extended`` adds
+A face is pure, so these two cannot live in it: the backup is an operation that the native face is given, and ``Extended`` adds
 lines to what the face answers as metrics.
 """
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_lines_and_summary_tell_everything():
     text = "\n".join(found.lines())
     assert "alpha" in text
     assert "60%" in text
-    assert "it may not be called after 12 ms" in text
+    assert "12 ms  it may not be called" in text
     summary = found.summary()
     assert "calls made: 100" in summary
     assert "calls failed: 0" in summary
@@ -50,6 +51,23 @@ def test_summary_names_the_fault():
     found.events.append(Event("hang gamma", 3.0, "y"))
     summary = found.summary()
     assert "NOT GOOD: 2 calls failed; at 1.0 s: Unreachable: gone; not seen: hang gamma" in summary
+
+
+def test_who_interrupts_is_not_told_that_something_was_wrong():
+    found = board()
+    found.events.append(Event("hang gamma", 3.0, "y"))
+    found.interrupted = True
+    assert "interrupted before its end; until then every call was answered" in found.summary()
+    found.failed = 1
+    assert "NOT GOOD: 1 calls failed" in found.summary()
+    assert Board(interrupted=True).summary() == "interrupted before the first call"
+
+
+def test_a_narrow_terminal_still_shows_how_long_each_event_took(monkeypatch):
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((60, 30)))
+    out = io.StringIO()
+    Terminal(out).show(board())
+    assert "12 ms" in out.getvalue()
 
 
 @pytest.mark.parametrize(("ms", "text"), [(0.84, "0.8 ms"), (12.3, "12 ms"), (999, "999 ms"), (1300, "1.3 s")])

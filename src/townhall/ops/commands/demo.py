@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Final
 
@@ -38,7 +39,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from townhall.ops.demo.play import run_demo  # noqa: PLC0415 - the SDK is imported only when it is used
 
-    return run_demo(pace=arguments.pace, plain=arguments.plain or not sys.stdout.isatty())
+    plain = arguments.plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"
+    return run_demo(pace=arguments.pace, plain=plain)
 
 
 COMMANDS: Final = {"demo": Command(_configure, _run)}

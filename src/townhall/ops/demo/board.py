@@ -59,6 +59,8 @@ class Board:
     answers: Counter[str] = field(default_factory=Counter)
     providers: dict[str, ProviderRow] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    interrupted: bool = False
+    """Somebody ended the demo, so what had not been seen yet is nobody's fault."""
 
     @property
     def good(self) -> bool:
@@ -81,13 +83,16 @@ class Board:
             *table(("provider", "verdict", "weight", "answers", "share", ""), rows).splitlines(),
             "",
             *(
-                f"{event.at:5.1f} s  {event.what:<42} {event.outcome() if event.seen_at else '…'}"
+                # The time stands before the words, so that a narrow terminal cuts the words.
+                f"{event.at:5.1f} s  {event.what:<37} {_after(event):>7}  {event.seen_as if event.seen_at else ''}".rstrip()
                 for event in self.events
             ),
         ]
 
     def summary(self) -> str:
         """What is left on the screen."""
+        if self.interrupted and not self.calls:
+            return "interrupted before the first call"
         rows = [
             (event.what, event.seen_as, "-" if event.seen_ms is None else duration(event.seen_ms))
             for event in self.events
@@ -99,10 +104,14 @@ class Board:
             "",
             table(("event", "the consumer saw", "after"), rows),
             "",
-            f"{self.elapsed:.1f} s; "
-            + ("every call was answered and every event was seen" if self.good else "NOT GOOD: " + self._fault()),
+            f"{self.elapsed:.1f} s; {self._judgement()}",
         ]
         return "\n".join(lines)
+
+    def _judgement(self) -> str:
+        if self.interrupted and not (self.failed or self.gateway_failed):
+            return "interrupted before its end; until then every call was answered"
+        return "every call was answered and every event was seen" if self.good else "NOT GOOD: " + self._fault()
 
     def _fault(self) -> str:
         unseen = [event.what for event in self.events if event.seen_at is None]
@@ -118,6 +127,10 @@ def duration(milliseconds: float) -> str:
     if milliseconds < 10:
         return f"{milliseconds:.1f} ms"
     return f"{milliseconds:.0f} ms" if milliseconds < 1_000 else f"{milliseconds / 1_000:.1f} s"
+
+
+def _after(event: Event) -> str:
+    return "…" if event.seen_ms is None else duration(event.seen_ms)
 
 
 def _bar(share: float) -> str:

@@ -57,6 +57,7 @@ def run_demo(*, pace: float, plain: bool) -> int:
     except StageFailed as error:
         return complain(str(error), FAILED)
     except (asyncio.CancelledError, KeyboardInterrupt):
+        board.interrupted = True
         complain("interrupted; all processes of the demo are stopped", INTERRUPTED)
         return INTERRUPTED
     finally:

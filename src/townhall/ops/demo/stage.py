@@ -165,8 +165,9 @@ class Stage:
             said = self._log(name).read_text(errors="replace").strip()[-2_000:]
             raise StageFailed(f"{name} did not come up: {said or 'it said nothing'}") from error
         except BaseException:
-            # Interrupted: a child that nobody knows of must not stay.
-            child.signal(signal.SIGKILL)
+            # Interrupted: a child that nobody knows of must not stay. It is waited for while there still is a loop,
+            # or asyncio complains on the terminal when it clears away what belonged to the child.
+            await child.kill()
             raise
         return child
 
