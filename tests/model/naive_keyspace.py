@@ -47,18 +47,13 @@ class NaiveKeyspace:
 
     # --- reading
 
-    def range(self, start: bytes, end: bytes, revision: int, limit: int = 0) -> tuple[list[KeyValue], int]:
+    def range(self, start: bytes, end: bytes, revision: int) -> tuple[list[KeyValue], int]:
         keys = self.states[revision]
         kvs = [keys[key] for key in sorted(keys) if inside(key, start, end)]
-        return (kvs[:limit] if limit else kvs), len(kvs)
+        return kvs, len(kvs)
 
-    def events(self, start: bytes, end: bytes, after: int, limit: int = 0) -> list[KeyEvent]:
-        found: list[KeyEvent] = []
-        for revision in range(after + 1, self.revision + 1):
-            found += [event for event in self.log if event.revision == revision and inside(event.key, start, end)]
-            if limit and len(found) >= limit:
-                break
-        return found
+    def events(self, start: bytes, end: bytes, after: int) -> list[KeyEvent]:
+        return [event for event in self.log if event.revision > after and inside(event.key, start, end)]
 
     def on_lease(self, lease: int) -> set[bytes]:
         return {key for key, kv in self.now.items() if kv.lease == lease}

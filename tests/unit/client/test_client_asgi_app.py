@@ -144,7 +144,7 @@ def test_an_application_that_fails_is_not_covered_up() -> None:
             await send({"type": "lifespan.startup.complete"})
             raise RuntimeError("bug")
 
-        async with FakeRegistry() as fake:
+        async with FakeRegistry(acknowledged=[EVERYTHING]) as fake:
             server = Server(Registered(broken, fake.url, service="user", port=free_port(), handle_signals=False))
             await server.start()
             with pytest.raises(RuntimeError, match="bug"):

@@ -334,7 +334,8 @@ def test_an_error_within_a_stream_is_a_line():
 
 objects = st.recursive(
     st.one_of(st.integers(), st.text(), st.booleans()),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
 )
 
 

@@ -106,7 +106,8 @@ def test_a_silent_peer_is_asked_and_a_dead_one_cut(monkeypatch: pytest.MonkeyPat
         await until(lambda: server.counters.timed_out >= 1)
         assert (await client.call("/toy.Toy/Echo", b"x")).messages == [b"x"]
 
-    grpc_serving(test)
+    # Silence is looked for when the time for the first SETTINGS would have been over, and from then on as it is due.
+    grpc_serving(test, header_timeout_ms=2_000)
 
 
 def test_a_peer_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
