@@ -14,8 +14,10 @@ FUZZ_SECONDS ?= 60
 demo: .venv/ready
 	$(BIN)/townhall demo
 
+# Much of it is waiting, for processes and for real time to pass, so two cores carry three workers. Thousands of modules
+# are compiled once, also where compiled files are not wanted beside sources.
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/.cache/pycache" $(BIN)/python -m pytest -n 3 --dist loadgroup
 
 check: .venv/ready
 	$(BIN)/ruff check .

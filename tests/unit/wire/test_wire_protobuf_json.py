@@ -94,7 +94,7 @@ def test_nesting_is_bounded() -> None:
         decode(Sample, b'{"child":' * (depth + 1) + b"{}" + b"}" * (depth + 1))
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda some: st.lists(some) | st.dictionaries(st.sampled_from(list(Sample.__struct_fields__)), some)))  # fmt: skip
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda some: st.lists(some) | st.dictionaries(st.sampled_from(list(Sample.__struct_fields__)), some), max_leaves=9))  # fmt: skip
 def test_any_value_is_a_message_or_malformed(value: Any) -> None:
     try:
         message = from_shape(Sample, value)
