@@ -144,7 +144,11 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
         Interfaces.read(*signed(data))
 
 
-@given(st.dictionaries(st.text(), st.recursive(st.none() | st.integers(0, 9) | st.text(), st.lists, max_leaves=9), max_size=4))
+@given(
+    st.dictionaries(
+        st.text(), st.recursive(st.none() | st.integers(0, 9) | st.text(), st.lists, max_leaves=9), max_size=4
+    )
+)
 def test_schemas_of_any_form_come_back(schemas: dict[str, object]) -> None:
     one = Interfaces(methods=["m"], schemas=schemas)
     assert Interfaces.read(one.data, one.revision).schemas == msgspec.json.decode(msgspec.json.encode(schemas))
