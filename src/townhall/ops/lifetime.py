@@ -25,7 +25,7 @@ from townhall.ops.version import version
 if TYPE_CHECKING:
     from townhall.core import Command, Outcome
 
-__all__ = ["Life", "live", "ready_line", "warnings_of"]
+__all__ = ["Life", "live", "ready_line", "waits_for_bootstrap", "warnings_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +54,10 @@ async def live(life: Life) -> int:
         await _apply_tokens(built, life.effective.settings.access.tokens_file)
         for warning in warnings_of(life.effective, built):
             _log.warning(warning)
+        if waits_for_bootstrap(life.effective, built):
+            _log.warning(
+                "requests without a token are refused and there is no token yet: 'townhall token bootstrap' makes one"
+            )
         say_ready(ready_line(life, built), life.out, life.environ)
         _log.info("ready, node %s, position %d", life.node, built.hub.state.position)
         await stopping.wait()
@@ -74,7 +78,16 @@ def ready_line(life: Life, built: Assembled) -> str:
     scheme = "https" if built.certificates else "http"
     where = ", ".join(f"{name} on {address}" for name, address in listen.items())
     kept = "nothing is kept" if life.data is None else f"data in {life.data}"
-    return f"townhall {version()} is ready: {where}; {kept}; try: curl {scheme}://{listen['native']}/api/v1/services"
+    attempt = f"curl {scheme}://{listen['native']}/api/v1/services"
+    if waits_for_bootstrap(life.effective, built):
+        attempt = f"townhall token bootstrap --server {scheme}://{listen['native']}"
+    return f"townhall {version()} is ready: {where}; {kept}; try: {attempt}"
+
+
+def waits_for_bootstrap(effective: Effective, built: Assembled) -> bool:
+    """Whether tokens are asked for while there is none, so that nobody can do anything but make the first."""
+    access = effective.settings.access
+    return access.required and not access.tokens_file and not built.hub.state.access_enabled
 
 
 def warnings_of(effective: Effective, built: Assembled) -> list[str]:

@@ -46,7 +46,9 @@ def test_one_client_cannot_send_the_server_away(world, path):
 
 
 def test_a_node_that_is_not_there_cannot_leave(world):
-    assert "No node found" in world.refused("PUT", "/v1/agent/force-leave/ghost")[1]
+    status, text = world.refused("PUT", "/v1/agent/force-leave/ghost")
+    assert status == 500, "as Consul has it"
+    assert "No node found" in text
 
 
 def test_agent_tokens_need_access_control(world):

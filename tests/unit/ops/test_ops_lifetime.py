@@ -13,7 +13,7 @@ import pytest
 from townhall.ops import assembly
 from townhall.ops.assembly import Assembled, CouldNotStart, assemble, http_options, rules_of
 from townhall.ops.config import load
-from townhall.ops.lifetime import Life, ready_line, warnings_of
+from townhall.ops.lifetime import Life, ready_line, waits_for_bootstrap, warnings_of
 from townhall.ops.listen import Endpoint
 
 
@@ -115,6 +115,15 @@ def test_ready_lines():
     found = json.loads(ready_line(life({"ready_json": True}, data="d"), built(Endpoint("::1", 7501))))
     assert found["listen"] == {"native": "[::1]:7501"}
     assert found["data"] == "d"
+
+
+def test_who_asks_for_tokens_and_has_none_is_told_how_to_make_the_first():
+    where = Endpoint("127.0.0.1", 7501)
+    asked = life({"access.required": True})
+    assert waits_for_bootstrap(asked.effective, built(where))
+    assert ready_line(asked, built(where)).endswith("try: townhall token bootstrap --server http://127.0.0.1:7501")
+    for options, enabled in (({"access.required": True}, True), ({"access.tokens_file": "x"}, False), ({}, False)):
+        assert not waits_for_bootstrap(load(options, {}), built(where, access_enabled=enabled))
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ class AgentSelf:
         """A node that is known stays as it is: nobody gossips here, so nobody can be thrown out of it."""
         name = request.segments.get("node", "")
         if self.picture.node(reader, name.removesuffix(f".{self.site.datacenter}")) is None or not name:
-            raise bad(f"agent: No node found with name '{name}'")
+            raise bad(f"agent: No node found with name '{name}'", 500)
         return self.accept(request, reader)
 
     def token(self, request: Request, reader: Reader) -> Verb:
