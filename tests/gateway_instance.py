@@ -37,7 +37,15 @@ async def main(url: str, name: str) -> None:
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     provider = Provider(
-        url, service=SERVICE, port=port, address="127.0.0.1", id=name, ttl=6.0, handle_signals=True, drain_deadline=20.0
+        url,
+        service=SERVICE,
+        port=port,
+        address="127.0.0.1",
+        id=name,
+        ttl=6.0,
+        handle_signals=True,
+        drain_on_stop=True,
+        drain_deadline=20.0,
     )
     await provider.start()
     print("ready", flush=True)  # noqa: T201

@@ -12,8 +12,10 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Self
 
+import gateway_instance
 from townhall_process import DEADLINE_S, environment
 
 
@@ -75,6 +77,37 @@ def gateway(*options: str) -> Iterator[GatewayProcess]:
         yield process
     finally:
         process.close()
+
+
+class Provider:
+    """``gateway_instance.py`` as a process."""
+
+    def __init__(self, server: str, name: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(gateway_instance.__file__)), server, name],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def says(self, word: str) -> Provider:
+        """Returns when it has said so."""
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().decode().strip() == word
+        return self
+
+    def leave(self) -> None:
+        """It may end now."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with suppress(OSError):
+                pipe.close()
 
 
 class Recorder:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import shutil
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -27,10 +26,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 import asyncio_servers
-import gateway_instance
 from gateway_instance import SERVICE
-from gateway_process import GatewayProcess, Recorder, gateway, read_request
-from townhall_process import DEADLINE_S, TownhallProcess, environment
+from gateway_process import GatewayProcess, Provider, Recorder, gateway, read_request
+from townhall_process import DEADLINE_S, TownhallProcess
 from townhall_process import until as until_true
 
 Start = Callable[..., TownhallProcess]
@@ -51,37 +49,6 @@ async def until(condition: Callable[[], object], what: str) -> None:
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(f"not within 120 s: {what}") from None
-
-
-class Provider:
-    """One instance of ``SERVICE`` as a process."""
-
-    def __init__(self, server: str, name: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(gateway_instance.__file__)), server, name],
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-
-    def says(self, word: str) -> Provider:
-        """Returns when it has said so."""
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline().decode().strip() == word
-        return self
-
-    def leave(self) -> None:
-        """It may end now."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(OSError):
-                pipe.close()
 
 
 CLIENTS = 4
@@ -184,6 +151,27 @@ def test_a_drain_loses_no_request_whatever_its_method(site, method: str) -> None
             await until(lambda: providers["b"].process.poll() is not None, "it has left")
             before = load.done
             await until(lambda: load.done > before + 200, "the others go on")
+        assert load.lost == []
+
+    run(main())
+
+
+def test_a_gateway_that_stands_still_in_a_drain_loses_no_request(site) -> None:
+    _, front, providers = site
+
+    async def main() -> None:
+        async with Load(front.address, "POST") as load:
+            await until(lambda: len(load.answers) == 3, "all three answer")
+            for name in ("b", "c"):
+                providers[name].process.send_signal(signal.SIGTERM)
+                await asyncio.sleep(random.uniform(0.0, 0.1))
+                front.process.send_signal(signal.SIGSTOP)
+                await asyncio.sleep(1.0)
+                front.process.send_signal(signal.SIGCONT)
+                await asyncio.to_thread(providers[name].says, "drained")
+                await load.round()
+                providers[name].leave()
+                await until(lambda name=name: providers[name].process.poll() is not None, "it has left")
         assert load.lost == []
 
     run(main())

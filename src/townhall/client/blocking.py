@@ -292,10 +292,10 @@ class ServiceHandle:
         self._handle.chooser.budget.call()
         key = options.get("key")
         while True:
-            instance = self._untried(attempts, key)
+            instance, begun_ms = self._begin(attempts, key)
             attempts.begin(instance)
             try:
-                return self._attempt(function, instance, terms.failures)
+                return self._attempt(function, instance, begun_ms, terms.failures)
             except terms.failures as error:
                 now_s, chooser = time.monotonic(), self._handle.chooser
                 if terms.late(now_s) or not attempts.again(error) or not chooser.budget.spend(now_ms=now_s * 1000):
@@ -314,13 +314,27 @@ class ServiceHandle:
         """The picture now and after changes."""
         return _iterate(shared_thread(), self._handle.watch())
 
+    def _begin(self, attempts: Attempts, key: str | bytes | None) -> tuple[Instance, float]:
+        """The instance of the next attempt, which counts as one from here on, and when that was."""
+        while True:
+            instance, now_ms = self._untried(attempts, key), time.monotonic() * 1000
+            chooser = self._handle.chooser
+            chooser.begun(instance, now_ms=now_ms)
+            if not self._handle.leaving(instance):
+                return instance, now_ms
+            # It began to drain after the pick, and the background thread may have acknowledged that already.
+            chooser.ended(instance, begun_ms=now_ms, now_ms=now_ms, failed=False)
+
     def _attempt(
-        self, function: Callable[[Instance], T], instance: Instance, failures: tuple[type[Exception], ...]
+        self,
+        function: Callable[[Instance], T],
+        instance: Instance,
+        begun_ms: float,
+        failures: tuple[type[Exception], ...],
     ) -> Opened[T]:
-        """One attempt, whose outcome the balancer, the ejections and the registry are told."""
-        chooser, begun_ms = self._handle.chooser, time.monotonic() * 1000
+        """One attempt that was begun, whose outcome the balancer, the ejections and the registry are told."""
+        chooser = self._handle.chooser
         answered = failed = False
-        chooser.begun(instance, now_ms=begun_ms)
         try:
             value = function(instance)
             answered = True

@@ -132,21 +132,33 @@ class Chooser:
     def begun(self, instance: Instance, *, now_ms: float) -> None:
         """A call begins; each is followed by one ``ended``."""
         with self._family[0]._lock:
-            self.tally.begun()
+            self.tally.begun(instance.id)
         for one in self._family:
             if one._load is not None:
                 with one._lock:
                     one._load.begun(instance, now_ms=now_ms)
+
+    def answered(self, instance: Instance) -> None:
+        """The answer to a call begins; ``ended`` is told when that was."""
+        with self._family[0]._lock:
+            self.tally.answered(instance.id)
+
+    def unanswered(self) -> Collection[str]:
+        """The ids of instances at which calls wait for an answer."""
+        with self._family[0]._lock:
+            return tuple(self.tally.unanswered)
 
     def ended(
         self, instance: Instance, *, begun_ms: float, now_ms: float, failed: bool, answered_ms: float | None = None
     ) -> None:
         """It is over. ``failed``: by the instance's fault. Ejection of those that failed is asked for by ``failed``.
 
-        ``answered_ms``: when the answer began, if it went on after that.
+        ``answered_ms``: when the answer began, if it was told that it does (``answered``).
         """
-        answered_ms = now_ms if answered_ms is None else answered_ms
         with self._family[0]._lock:
+            if answered_ms is None:
+                answered_ms = now_ms
+                self.tally.answered(instance.id)
             self.tally.ended(answered_ms - begun_ms)
         for one in self._family:
             if one._load is not None:

@@ -94,7 +94,7 @@ class ServiceHandle:
         if self._shared is None:
             shared = self._acquire()
             shared.mirror.follow(self.key)
-            self._unlisten = shared.mirror.listen(self.key, self._learn)
+            self._unlisten = shared.mirror.listen(self.key, self._learn, self.chooser.unanswered)
             self._shared = shared
         await self._shared.mirror.ready(self.key, budget_s=self.start_timeout_s)
         if self._picture is None:
@@ -136,6 +136,13 @@ class ServiceHandle:
         """All known instances with their verdicts, or those that the registry says may be called."""
         known = self._picture.instances if self._picture is not None else ()
         return tuple(one for one in known if one.callable) if callable_only else known
+
+    def leaving(self, instance: Instance) -> bool:
+        """Whether one that was picked is not to be called any more, while others may be."""
+        present = self._picture.by_id.get(instance.id) if self._picture is not None else None
+        if present is not None and present.callable:
+            return False
+        return any(one.callable for one in self.instances())
 
     @property
     def picture(self) -> Picture | None:

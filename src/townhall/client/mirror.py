@@ -11,10 +11,11 @@ import asyncio
 import enum
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from townhall.client.acknowledging import Acknowledging
 from townhall.client.api import Registry, watch_name
 from townhall.client.backoff import Backoff
 from townhall.client.picture import Change, Picture, folded, retained, without
@@ -64,6 +65,7 @@ class _Entry:
     """Known from disk, or from before the registry came back without its memory, and not told of since."""
     users: int = 0
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
+    callers: list[Callable[[], Collection[str]]] = field(default_factory=list)
     fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -83,9 +85,7 @@ class Mirror:
         self._stream: WatchStream | None = None
         self._reopening = False
         self._wake = asyncio.Event()
-        self._subscriber = ""
-        self._acknowledging: dict[ServiceKey, int] = {}
-        self._ack_wake = asyncio.Event()
+        self._acknowledging = Acknowledging(registry)
         self._unsaved: set[ServiceKey] = set()
         self._save_wake = asyncio.Event()
         self._away = False
@@ -99,7 +99,7 @@ class Mirror:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow())
-                group.create_task(self._acknowledge())
+                group.create_task(self._acknowledging.run())
                 group.create_task(self.reports.run())
                 if self._files is not None:
                     group.create_task(self._save(self._files))
@@ -132,11 +132,22 @@ class Mirror:
         self._state_listeners.append(listener)
         return lambda: self._state_listeners.remove(listener)
 
-    def listen(self, key: ServiceKey, listener: Callable[[Change], None]) -> Callable[[], None]:
-        """Be called, at once and in the event loop, with each change of a followed service; returns what ends it."""
-        listeners = self._entries[key].listeners
-        listeners.append(listener)
-        return lambda: listeners.remove(listener)
+    def listen(
+        self, key: ServiceKey, listener: Callable[[Change], None], caller: Callable[[], Collection[str]] = tuple
+    ) -> Callable[[], None]:
+        """Be called, at once and in the event loop, with each change of a followed service; returns what ends it.
+
+        ``caller`` names the instances at which the listener's calls wait for an answer, see ``acknowledging``.
+        """
+        entry = self._entries[key]
+        entry.listeners.append(listener)
+        entry.callers.append(caller)
+
+        def end() -> None:
+            entry.listeners.remove(listener)
+            entry.callers.remove(caller)
+
+        return end
 
     # --- following ---------------------------------------------------------------------------------------------------
 
@@ -366,8 +377,7 @@ class Mirror:
         if change is not None:
             self._show(entry, change)
         if event.ack and entry.picture is not None:
-            self._acknowledging[entry.key] = entry.picture.revision
-            self._ack_wake.set()
+            self._acknowledging.add(entry.picture, entry.callers)
 
     def _show(self, entry: _Entry, change: Change) -> None:
         entry.picture = change.picture
@@ -383,13 +393,12 @@ class Mirror:
             listener(change)
 
     def _ready(self, event: WatchEvent, entries: list[_Entry]) -> None:
-        self._subscriber = event.subscriber
+        self._acknowledging.subscriber = event.subscriber
         for entry in entries:
             if not entry.streamed:
                 self._join(entry, event.history)
             if entry.picture is not None:
-                self._acknowledging[entry.key] = entry.picture.revision
-        self._ack_wake.set()
+                self._acknowledging.add(entry.picture, entry.callers)
         if self._lost_timer is not None:
             self._lost_timer.cancel()
             self._lost_timer = None
@@ -424,19 +433,6 @@ class Mirror:
                 listener(state)
 
     # --- beside the stream ---------------------------------------------------------------------------------------------
-
-    async def _acknowledge(self) -> None:
-        """Tell what has been applied, when the registry asked. A lost one is made up by the next ``ready``."""
-        while True:
-            await self._ack_wake.wait()
-            self._ack_wake.clear()
-            revisions, self._acknowledging = self._acknowledging, {}
-            if not revisions or not self._subscriber:
-                continue
-            try:
-                await self.registry.acknowledge(self._subscriber, revisions)
-            except TownhallError as error:
-                _log.debug("not acknowledged: %s", error)
 
     async def _save(self, files: SnapshotFiles) -> None:
         """Write what changed, each service at most once an interval."""

@@ -40,6 +40,7 @@ class Opened(Generic[T]):
         self._begun_ms = begun_ms
         self._answered_ms = time.monotonic() * 1000
         self._open = True
+        chooser.answered(instance)
 
     def close(self) -> None:
         """It is over. Idempotent, and does nothing after ``fail``."""

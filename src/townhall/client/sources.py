@@ -16,7 +16,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -117,7 +117,9 @@ class SourceMirror:
         """Seconds since the last good look-up, while look-ups fail; else 0."""
         return 0.0 if self._known_at is None else time.monotonic() - self._known_at
 
-    def listen(self, key: ServiceKey, listener: Callable[[Change], None]) -> Callable[[], None]:
+    def listen(
+        self, key: ServiceKey, listener: Callable[[Change], None], caller: Callable[[], Collection[str]] = tuple
+    ) -> Callable[[], None]:
         """Be called with each change; returns what ends it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)

@@ -16,11 +16,13 @@ FAILURE_KINDS = ("timeout", "connect", "reset", "5xx")
 
 @dataclass(slots=True)
 class Tally:
-    """Everything but ``running`` only ever grows."""
+    """Everything but ``running`` and ``unanswered`` only ever grows."""
 
     attempts: int = 0
     running: int = 0
     """Attempts that are not over, streams that are still open among them."""
+    unanswered: dict[str, int] = field(default_factory=dict)
+    """By instance: attempts that have no answer yet; instances that have none are not in it."""
     retries: int = 0
     hedges: int = 0
     ejections: int = 0
@@ -28,10 +30,19 @@ class Tally:
     """From the beginning of each attempt that is over until its answer began, or it failed."""
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURE_KINDS, 0))
 
-    def begun(self) -> None:
+    def begun(self, instance_id: str) -> None:
         """An attempt begins."""
         self.attempts += 1
         self.running += 1
+        self.unanswered[instance_id] = self.unanswered.get(instance_id, 0) + 1
+
+    def answered(self, instance_id: str) -> None:
+        """Its answer begins, or it ends without one."""
+        left = self.unanswered[instance_id] - 1
+        if left:
+            self.unanswered[instance_id] = left
+        else:
+            del self.unanswered[instance_id]
 
     def ended(self, duration_ms: float) -> None:
         """An attempt, with whatever followed it, is over."""

@@ -159,7 +159,7 @@ class Exchange:
         if self._phase != CONNECTING or carrier.endpoint is not self._endpoint:
             return False
         assert self._instance is not None
-        if self._service.leaving(self._instance):
+        if self._service.handle.leaving(self._instance):
             # It began to drain while we connected; nothing was sent, so nothing is lost.
             self._attempt_ended(failed=False)
             self._seek()
@@ -239,7 +239,7 @@ class Exchange:
         else:
             self._service.served(self._instance)
         self._phase = ANSWERING
-        self._answered = self._loop.time()
+        self._answer_begins(self._instance)
         self.trace.status = head.status
         self._length = length = body_length_of(head, self._head.method)
         if 0 <= length <= limits.PROXY_HOLD_SIZE_MAX and self._repeatable_now:
@@ -253,7 +253,9 @@ class Exchange:
         if head.status == 101:
             if not asked or not self._route.upgrade or head.takes_upgrade != asked:
                 raise PeerMisbehaved("the instance switched protocols unasked")
+            assert self._instance is not None
             self._phase = OVER
+            self._answer_begins(self._instance)
             self.trace.status = 101
             self._carrier = None
             self._client.switched(carrier, head, self._tunnel_over, idle_s=self._route.idle_timeout)
@@ -263,6 +265,10 @@ class Exchange:
             self._interims += 1
             # Not held back: a client that waits for 100 sends nothing before it comes.
             self._client.interim(head)
+
+    def _answer_begins(self, instance: Instance) -> None:
+        self._answered = self._loop.time()
+        self._service.handle.chooser.answered(instance)
 
     def _tunnel_over(self) -> None:
         self._attempt_ended(failed=False)

@@ -90,14 +90,6 @@ class Service:
             return error
         return NoInstance(f"all instances of {self.name} have been tried")
 
-    def leaving(self, instance: Instance) -> bool:
-        """Whether this instance is not to be called any more, while others may be."""
-        picture = self.handle.picture
-        present = picture.by_id.get(instance.id) if picture is not None else None
-        if present is not None and present.callable:
-            return False
-        return any(one.callable for one in self.handle.instances())
-
     def endpoint(self, instance: Instance) -> Endpoint:
         """The connections to an instance."""
         place = (instance.address, instance.port)

@@ -574,6 +574,9 @@ CLIENT_LOST_MS: Final = 30_000
 """Without the registry for longer than this, a mirror is LOST rather than SUSPENDED; twice the default TTL."""
 CLIENT_UNCONFIRMED_MS: Final = 30_000
 """How long a mirror keeps what a registry that came back empty does not know yet; twice the default TTL."""
+CLIENT_ACKNOWLEDGE_WAIT_MS: Final = 3_000
+"""How long a consumer puts off acknowledging a drain for calls that have no answer yet: a connection whose first packet
+was lost takes 1 s more, and one whose second was lost too 3 s. Whoever drains has 30 s."""
 CLIENT_SNAPSHOT_INTERVAL_MS: Final = 1_000
 """Between two writes of one service's snapshot on disk."""
 CLIENT_REBUILD_FREE_COUNT: Final = 500
@@ -614,7 +617,7 @@ CLIENT_DNS_INTERVAL_MS: Final = 10_000
 CLIENT_HEALTH_TIMEOUT_MS: Final = 5_000
 """A health callback that takes longer counts as a failure: callers would have given up on the service as well."""
 CLIENT_LINGER_MS: Final = 250
-"""Between everybody's knowing that a service drains and its refusing calls: those begun before are still on their way."""
+"""Between everybody's knowing that a service drains and its refusing calls: those by a bare ``pick()`` may still come."""
 CLIENT_METRICS_SERVICES_MAX: Final = 1_000
 """Services that a consumer's metrics tell apart; a collector pays for each of their twenty rows."""
 CLIENT_LISTEN_PROBE_MS: Final = 1_000

@@ -191,7 +191,11 @@ def test_everything_is_gone_after_close() -> None:
     [
         (blocking.Consumer, consumer.Consumer, set()),
         # What is for the SDK's own parts, and for an event loop.
-        (blocking.ServiceHandle, handle.ServiceHandle, {"begin_anew", "settle", "shared", "started_in", "stop"}),
+        (
+            blocking.ServiceHandle,
+            handle.ServiceHandle,
+            {"begin_anew", "leaving", "settle", "shared", "started_in", "stop"},
+        ),
     ],
 )
 def test_the_twins_have_the_same_names(twin: type, original: type, apart: set[str]) -> None:

@@ -278,10 +278,10 @@ def test_a_hanging_instance_costs_one_share_of_the_time() -> None:
             with pytest.raises(Unreachable) as caught:
                 await handle.get("/", timeout=0.2)
             assert caught.value.fields["kind"] == "timeout"
-            posted = len(made["a"].requests) + len(made["b"].requests)
             with pytest.raises(Unreachable):
                 await handle.request("POST", "/", timeout=0.8)
-            assert len(made["a"].requests) + len(made["b"].requests) == posted + 1, "a POST is not repeated"
+            posted = [one for one in (*made["a"].requests, *made["b"].requests) if one.startswith("POST")]
+            assert len(posted) <= 1, "a POST is not repeated"
 
     play(scene)
 

@@ -321,6 +321,43 @@ def test_a_web_socket_is_a_tunnel() -> None:
     run(main())
 
 
+def test_a_call_is_unanswered_from_the_choice_to_the_answers_head() -> None:
+    """What a drain is acknowledged by: then nothing is on its way to the instance any more."""
+    go = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await go.wait()
+        if b"upgrade" in head:
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n")
+            await reader.read()
+        elif b" /dies" not in head:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            await reader.read()
+
+    async def main() -> None:
+        async with Stand(ONE, a=Instance(script=script)) as stand:
+            (service,) = stand.gateway.services
+            chooser = service.handle.chooser
+            for raw, first in (
+                (get("/stream"), b"200"),
+                (get("/", "Upgrade: websocket", "Connection: Upgrade"), b"101"),
+                (get("/dies", method="POST"), b"502"),
+            ):
+                go.clear()
+                reader, writer = await stand.connect()
+                writer.write(raw)
+                await until(lambda: chooser.tally.running == 1)
+                assert len(chooser.unanswered()) == 1
+                go.set()
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 " + first)
+                assert not chooser.unanswered()
+                writer.close()
+                await until(lambda: chooser.tally.running == 0)
+
+    run(main())
+
+
 def test_protocols_are_not_switched_unasked() -> None:
     async def main() -> None:
         switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
