@@ -31,6 +31,10 @@ class Live(Protocol):
         """Extend the deadlines of these leases by their TTL; returns the ones that do not exist any more."""
         ...
 
+    def renew_one(self, lease: int) -> bool:
+        """The same for one; False when it does not exist any more."""
+        ...
+
     def now_ms(self) -> int:
         """Unix milliseconds by the hub's clock; what deadlines are compared with."""
         ...

@@ -171,6 +171,10 @@ class Duplex(msgspec.Struct, frozen=True):
     """The answer goes on after the client has said its last: ``closed`` waits for the end of the call."""
     ended: Callable[[], None] | None = None
     """Over HTTP: the client has said its last. It may raise ``EndOfStream``: what it said was not whole."""
+    again: Callable[[Reader, bytes], Sequence[Step] | None] | None = None
+    """Over gRPC: what ``receive`` returns to the one message in these framed bytes, where the face knows it by them; None
+    where it does not. It spares what comes again and again the look at its frame.
+    """
 
 
 Step = bytes | Submit | Follow | Unfollow

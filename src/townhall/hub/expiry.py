@@ -141,6 +141,20 @@ class Expiry:
                 at[id_] = now_ms + lease.ttl_ms
         return missing
 
+    def renew_one(self, id_: int) -> bool:
+        """The same for one; False when it does not exist any more."""
+        lease = self._state.leases.get(id_)
+        if lease is None or self._stages or self._state.silent:
+            return not self.renew((id_,))
+        self.renewals += 1
+        read_ms = self._clock.monotonic_ms()
+        if read_ms != self._read_ms:
+            self.lease_time_ms()
+        at = self.deadlines.at
+        if id_ in at:
+            at[id_] = self._read_ms - self._skipped_ms + lease.ttl_ms
+        return True
+
     def _renew_late(self, lease: Lease, now_ms: int) -> bool:
         """Renew a lease whose deadline has passed or whose connection broke; False when it is too late."""
         id_ = lease.id

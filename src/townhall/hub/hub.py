@@ -276,6 +276,10 @@ class Hub:
         """See ``core.live.Live``."""
         return self.expiry.renew(leases)
 
+    def renew_one(self, lease: int) -> bool:
+        """See ``core.live.Live``."""
+        return self.expiry.renew_one(lease)
+
     def now_ms(self) -> int:
         """See ``core.live.Live``."""
         return self.clock.now_ms()

@@ -7,7 +7,7 @@ reads holds one step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from townhall.core.queries import Reader
@@ -252,13 +252,14 @@ class StreamCall(CallRun):
 class DuplexCall(StreamCall):
     """A call whose request goes on beside it. What the input causes is answered in the order of the input."""
 
-    __slots__ = ("_answers", "_deframer", "_duplex", "_finishing", "_follows", "_pull_due", "_told")
+    __slots__ = ("_again", "_answers", "_deframer", "_duplex", "_finishing", "_follows", "_pull_due", "_told")
 
     def __init__(
         self, driver: CallDriver, peer: Http2Peer, exchange: Exchange, plan: CallPlan, call: Call, duplex: Duplex
     ) -> None:
         super().__init__(driver, peer, exchange, plan, call, duplex.stream)
         self._duplex = duplex
+        self._again = duplex.again
         self._deframer = Deframer(plan.size_max, gzip=plan.gzip)
         self._answers = Answers(driver, call)
         self._follows = Follows(driver.hub, self._heard)
@@ -271,10 +272,13 @@ class DuplexCall(StreamCall):
     # --- input
 
     def received(self, data: bytes, ended: bool) -> None:
-        if not (ended or self._answers.places) and self._open and self._deframer.is_one(data):
-            # The shortest path: one message, and nothing waits before it.
-            self._message(data[PREFIX_SIZE:])
-            return
+        if not (ended or self._answers.places) and self._open and self._deframer.empty:
+            # The shortest paths: one message, and nothing waits before it.
+            if self._again is not None and self._heard_by(self._again, data):
+                return
+            if self._deframer.is_one(data):
+                self._message(data[PREFIX_SIZE:])
+                return
         self.peer.held += len(data)
         self._deframer.feed(data)
         self._take_messages()
@@ -298,9 +302,15 @@ class DuplexCall(StreamCall):
         self.peer.held -= before - deframer.size
 
     def _message(self, message: bytes) -> None:
+        self._heard_by(self._duplex.receive, message)
+
+    def _heard_by(self, receive: Callable[[Reader, bytes], Sequence[Step] | None], data: bytes) -> bool:
+        """Give the face what came and do what it says. False when it does not say anything to that."""
         peer = self.peer
         try:
-            steps = self._duplex.receive(self.driver.reader(self.plan, peer), message)
+            steps = receive(self.driver.reader(self.plan, peer), data)
+            if steps is None:
+                return False
             if len(steps) == 1 and type(steps[0]) is bytes and not self._answers.places:
                 # Answered at once, and in its turn.
                 peer.outbox.send(self.exchange, steps[0])
@@ -308,7 +318,7 @@ class DuplexCall(StreamCall):
                     peer.say()
                 if self._stream.heartbeat_ms:
                     self._rearm()
-                return
+                return True
             self._steps(steps)
         except EndOfStream as end:
             self._end(end.data)
@@ -316,6 +326,7 @@ class DuplexCall(StreamCall):
             self._break(self.driver.refusal(error, self.call))
         else:
             self._drain()
+        return True
 
     def _steps(self, steps: Sequence[Step]) -> None:
         for step in steps:

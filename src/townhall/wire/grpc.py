@@ -58,11 +58,13 @@ class Deframer:
     most one message more than was fed and not taken.
     """
 
-    __slots__ = ("_at", "_gzip", "_held", "_parts", "_size_max", "_waiting")
+    __slots__ = ("_at", "_gzip", "_held", "_parts", "_size_max", "_waiting", "empty")
 
     def __init__(self, size_max: int, *, gzip: bool) -> None:
         self._size_max = size_max
         self._gzip = gzip
+        self.empty = True
+        """Nothing is held."""
         self._held = b""
         self._at = 0
         self._parts: list[bytes] = []
@@ -79,16 +81,13 @@ class Deframer:
         ``feed`` and ``next`` would make of it lies behind its prefix.
         """
         size = len(data) - PREFIX_SIZE
-        return (
-            0 <= size <= self._size_max
-            and data.startswith(prefix_of(False, size))
-            and not (self._waiting or self._held)
-        )
+        return self.empty and 0 <= size <= self._size_max and data.startswith(prefix_of(False, size))
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived."""
         if not data:
             return
+        self.empty = False
         self._waiting += len(data)
         self._parts.append(data)
         if len(self._parts) > _PARTS_MAX:
@@ -119,7 +118,7 @@ class Deframer:
         message = held[at + PREFIX_SIZE : end]
         self._at = end
         if end == len(held):
-            self._held, self._at = b"", 0
+            self._held, self._at, self.empty = b"", 0, True
         return decompress(message, self._size_max) if flag else message
 
     def _missing(self) -> int:

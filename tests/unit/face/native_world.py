@@ -86,6 +86,9 @@ class World:
                 self.deadlines[lease] = self.now + self.state.leases[lease].ttl_ms
         return [lease for lease in leases if lease not in self.state.leases]
 
+    def renew_one(self, lease: int) -> bool:
+        return not self.renew((lease,))
+
     def deadline(self, lease: int) -> int | None:
         return self.deadlines.get(lease)
 

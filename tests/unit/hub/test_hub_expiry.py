@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from townhall.core import Command, Outcome
 from townhall.core.commands import LapseLeases, RecoverLease, Sweep
 from townhall.core.state import Lease, State
@@ -346,3 +349,46 @@ def test_a_lease_that_somebody_else_lapsed_leaves_the_wheel() -> None:
     bench.recover()
     bench.run(TTL + 4 * TICK)
     assert bench.lapsing() == [1]
+
+
+_STEPS = st.one_of(
+    st.tuples(st.just("renew"), st.integers(1, 4)),
+    st.tuples(st.just("run"), st.sampled_from([TICK, TTL // 2, TTL, 4 * TTL])),
+    st.tuples(st.just("stall"), st.sampled_from([1, limits.STALL_MIN_MS + 1])),
+    st.tuples(st.just("break"), st.integers(1, 2)),
+    st.tuples(st.just("lapse"), st.just(0)),
+)
+
+
+@given(st.lists(_STEPS, max_size=25))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_one_is_renewed_as_many_are(steps: list[tuple[str, int]]) -> None:
+    def renew_many(bench: Bench, id_: int) -> bool:
+        return bench.expiry.renew([id_]) == []
+
+    def renew_one(bench: Bench, id_: int) -> bool:
+        return bench.expiry.renew_one(id_)
+
+    seen = []
+    for renew in (renew_many, renew_one):
+        bench = Bench()
+        bench.grant(1)
+        bench.grant(2, kind=LeaseKind.KEYS)
+        bench.grant(3, owner="elsewhere")
+        told: list[object] = []
+        for step, value in steps:
+            if step == "renew":
+                told.append(renew(bench, value))
+            elif step == "run":
+                told.append(bench.run(value))
+            elif step == "stall":
+                bench.clock.advance(value)
+            elif step == "break" and value in bench.state.leases:
+                bench.state.leases[value].disconnected_at = bench.clock.now_ms()
+                bench.state.silent[value] = None
+                bench.expiry.follow([value])
+            elif step == "lapse" and any(isinstance(command, LapseLeases) for command, _ in bench.submitted):
+                bench.lapse()
+            told.append((dict(bench.expiry.deadlines.at), bench.expiry.renewals, bench.expiry.stalled_ms))
+        seen.append((told, [command for command, _ in bench.submitted]))
+    assert seen[0] == seen[1]

@@ -49,6 +49,8 @@ class ToyFace:
         self.pulls = 0
         self.stream = Stream((("services", ""),), self.pull)
         self.received: list[bytes] = []
+        self.knows: dict[bytes, bytes] = {}
+        """What it knows by its framed bytes; without any it is not asked."""
         self.closed: list[bool] = []
         self.steps: Callable[[bytes], Any] = lambda message: [framed(b"<" + message + b">")]
         self.outlives_input = False
@@ -111,12 +113,17 @@ class ToyFace:
     def chat(self, call: Call, reader: Any) -> Duplex | Reply:
         if "refuse" in call.metadata:
             return Reply(Code.PERMISSION_DENIED, b"no")
-        return Duplex(self.stream, self.receive, self.gone, self.outlives_input)
+        again = self.again if self.knows else None
+        return Duplex(self.stream, self.receive, self.gone, self.outlives_input, again=again)
 
     def receive(self, reader: Any, message: bytes) -> Sequence[Any]:
         self.received.append(message)
         steps: Sequence[Any] = self.steps(message)
         return steps
+
+    def again(self, reader: Any, message: bytes) -> Sequence[Any] | None:
+        """The same as ``receive``, for what is in ``knows``."""
+        return self.receive(reader, self.knows[message]) if message in self.knows else None
 
     def gone(self, clean: bool) -> Sequence[Any]:
         self.closed.append(clean)

@@ -254,9 +254,10 @@ def test_errors_and_ends_from_within_receive() -> None:
     grpc_serving(test)
 
 
+@pytest.mark.parametrize("known", [b"", b"bce", b"abcdewz"])
 @pytest.mark.parametrize("cut", [0, 1, 3, 7, 1_000])
-def test_what_is_answered_at_once_keeps_its_turn(cut: int) -> None:
-    """A message a frame (0) is what the shortest path is for; cut otherwise, they take the long one."""
+def test_what_is_answered_at_once_keeps_its_turn(cut: int, known: bytes) -> None:
+    """A message a frame (0) is what the shortest paths are for; cut otherwise, they take the long one."""
 
     async def test(server: GrpcServing) -> None:
         def steps(message: bytes) -> list[Any]:
@@ -269,6 +270,7 @@ def test_what_is_answered_at_once_keeps_its_turn(cut: int) -> None:
         client = await server.client()
         number = client.open("/toy.Toy/Chat")
         said = [b"a", b"b", b"w1", b"c", b"d", b"w2", b"", b"e"]
+        server.face.knows = {framed(message): message for message in [*said, b"z"] if message[:1] in known}
         whole = b"".join(map(framed, said))
         pieces = [whole[at : at + cut] for at in range(0, len(whole), cut)] if cut else list(map(framed, said))
         for piece in pieces:

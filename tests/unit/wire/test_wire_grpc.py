@@ -37,10 +37,12 @@ def test_what_is_one_message_is_what_the_slow_way_finds(data: bytes, message: by
     if whole and data == grpc.prefixed(message):
         assert one == (len(message) <= 10)
     deframer.feed(data)
+    assert deframer.empty == (deframer.size == 0)
     if one:
         assert not deframer.is_one(data), "something is held before it"
         assert deframer.next() == data[grpc.PREFIX_SIZE :]
         assert deframer.size == 0
+        assert deframer.empty
         assert deframer.is_one(data)
 
 

@@ -32,6 +32,8 @@ __all__ = ["LeaseService"]
 
 LEASE_TTL_MIN_S: Final = 2
 """etcd raises a TTL to this, one and a half election timeouts."""
+_KEYS: Final = LeaseKind.KEYS
+"""A name of its own: to look at an enumeration for each renewal takes longer than the comparison."""
 _ID: Final = b"\x10"
 _TTL: Final = b"\x18"
 _TTL_MAX_S: Final = limits.LEASE_TTL_MAX_MS // 1_000
@@ -44,14 +46,14 @@ RENEWAL_SIZE_MAX: Final = 16
 class _Renewal:
     """A LeaseKeepAliveRequest that came before, and its last answer."""
 
-    __slots__ = ("answer", "header", "id", "ttl_ms")
+    __slots__ = ("answer", "id", "revision", "ttl_ms")
 
     def __init__(self, id_: int) -> None:
         self.id = id_
         self.ttl_ms = 0
         """Of the lease when it was answered last; 0 for none."""
-        self.header = b""
-        """Of the last answer; it tells the revision of then."""
+        self.revision = -1
+        """That the last answer tells; -1 for none."""
         self.answer: Sequence[Step] = ()
 
 
@@ -61,7 +63,7 @@ class LeaseService:
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._renewals: dict[bytes, _Renewal] = {}
-        """By their bytes: a client sends the same ones as long as its lease lives."""
+        """By their bytes with the frame: a client sends the same ones as long as its lease lives."""
 
     def methods(self) -> Sequence[Method]:
         """The rows of the face's table."""
@@ -105,23 +107,33 @@ class LeaseService:
 
     def keep_alive(self, call: Call, reader: Reader) -> Verb:
         """A stream of renewals, for any number of leases."""
-        return Duplex(Stream((), _nothing), partial(self.renewed, call.live), _leave)
+        live = call.live
+        return Duplex(
+            Stream((), _nothing), partial(self.renewed, live), _leave, again=partial(self.renewed_again, live)
+        )
 
     def renewed(self, live: Live, reader: Reader, data: bytes) -> Sequence[Step]:
         """The LeaseKeepAliveResponse to one request: TTL 0 for a lease that is not there, or is just ending."""
-        renewal = self._renewals.get(data) or self._read(data)
-        lease = _known(reader, renewal.id)
+        return self._renew(live, reader, self._renewals.get(framed(data)) or self._read(data))
+
+    def renewed_again(self, live: Live, reader: Reader, message: bytes) -> Sequence[Step] | None:
+        """The same for a request with its frame; None for one that did not come before."""
+        renewal = self._renewals.get(message)
+        return None if renewal is None else self._renew(live, reader, renewal)
+
+    def _renew(self, live: Live, reader: Reader, renewal: _Renewal) -> Sequence[Step]:
+        id_ = renewal.id
+        lease = _known(reader, id_)
         ttl_ms = 0
         if lease is not None:
-            leases = (renewal.id,)
-            reader.require_renewal(leases)
-            if not live.renew(leases):
+            reader.require_renewal((id_,))
+            if live.renew_one(id_):
                 ttl_ms = lease.ttl_ms
-        header = self._identity.header.at(reader.space_revision(SPACE))
-        # The same header is the same object (``Header``): nothing was written since, and the last answer holds again.
-        if header is not renewal.header or ttl_ms != renewal.ttl_ms:
-            renewal.header, renewal.ttl_ms = header, ttl_ms
-            renewal.answer = (framed(header + _said(renewal.id, ttl_ms)),)
+        revision = reader.space_revision(SPACE)
+        # When nothing was written since, the last answer holds again.
+        if revision != renewal.revision or ttl_ms != renewal.ttl_ms:
+            renewal.revision, renewal.ttl_ms = revision, ttl_ms
+            renewal.answer = (framed(self._identity.header.at(revision) + _said(id_, ttl_ms)),)
         return renewal.answer
 
     def _read(self, data: bytes) -> _Renewal:
@@ -129,7 +141,7 @@ class LeaseService:
         if len(data) <= RENEWAL_SIZE_MAX:
             if len(self._renewals) >= RENEWALS_COUNT_MAX:
                 self._renewals.clear()
-            self._renewals[data] = renewal
+            self._renewals[framed(data)] = renewal
         return renewal
 
     def time_to_live(self, call: Call, reader: Reader) -> Verb:
@@ -158,7 +170,7 @@ def _said(id_: int, ttl_ms: int) -> bytes:
 
 def _known(reader: Reader, id_: int) -> Lease | None:
     lease = reader.find_lease(id_)
-    return lease if lease is not None and lease.kind is LeaseKind.KEYS and not lease.sessions else None
+    return lease if lease is not None and lease.kind is _KEYS and not lease.sessions else None
 
 
 def _left_ms(live: Live, lease: Lease) -> int:

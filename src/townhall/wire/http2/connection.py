@@ -28,6 +28,8 @@ _NOISE_SIZE: Final = 64
 _OPENING_SIZE_MIN: Final = 1_024
 """A WINDOW_UPDATE of less is noise."""
 _number_of = struct.Struct(">I").unpack_from
+_head_of = struct.Struct(">IBI").unpack_from
+"""A frame's head in three numbers: the size with the kind behind it, the flags, the stream."""
 
 
 class Connection:
@@ -116,12 +118,13 @@ class Connection:
             at = _preface_end(held)
             if not at:
                 return 0, False
-        head_of, handlers = f.head_of, self._handlers
         while end - at >= _HEAD_SIZE:
-            high, low, kind, flags, number = head_of(held, at)
+            size, flags, number = _head_of(held, at)
+            kind = size & 255
+            size >>= 8
             start = at + _HEAD_SIZE
-            stop = start + (high << 8 | low)
-            if stop - start > f.FRAME_SIZE_MIN:
+            stop = start + size
+            if size > f.FRAME_SIZE_MIN:
                 raise Fault(ErrorCode.FRAME_SIZE_ERROR, "a frame over the size that was agreed on")
             if stop > end:
                 break
@@ -130,12 +133,12 @@ class Connection:
             budget -= 1
             at = stop
             try:
-                if kind == f.HEADERS and flags == f.END_HEADERS and self._usual:
+                # The first two make up nearly all.
+                if kind == f.DATA and self._usual:
+                    self._data(flags, number & _STREAM_BITS, held[start:stop])
+                elif kind == f.HEADERS and flags == f.END_HEADERS and self._usual:
                     at = self._whole(number & _STREAM_BITS, held, start, stop)
                     budget -= at > stop  # It was two frames.
-                elif kind <= f.HEADERS and self._usual:
-                    # The two that make up nearly all.
-                    handlers[kind](flags, number & _STREAM_BITS, held[start:stop])
                 else:
                     self._unusual(kind, flags, number & _STREAM_BITS, held[start:stop])
             except Fault as fault:
@@ -155,8 +158,9 @@ class Connection:
         head = self._reader.whole.young.get(block)
         data, outbox = stop + _HEAD_SIZE, self.outbox
         if head is not None and head.whole and len(held) >= data and number > self.last and number & 1:
-            high, low, kind, flags, same = f.head_of(held, stop)
-            size = high << 8 | low
+            size, flags, same = _head_of(held, stop)
+            kind = size & 255
+            size >>= 8
             end: int = data + size
             if (
                 kind == f.DATA and flags == f.END_STREAM and same & _STREAM_BITS == number

@@ -18,37 +18,42 @@ from townhall.wire.http2.settings import WINDOW_DEFAULT
 __all__ = ["Outbox", "Stream"]
 
 _pack_number = struct.Struct(">I").pack
-_pack_data = struct.Struct(">HBBBI").pack
+_pack_data = struct.Struct(">IBI").pack
+"""A DATA frame's head in three numbers: the size with the kind, which is 0, behind it."""
 
 
 class Stream:
-    """One exchange. Most are begun and answered within a moment, so what seldom changes is set for all at once, here."""
+    """One exchange. It is asked for what it is far more often than it is made, hence the slots."""
 
-    owner: object = None
-    due: int = 0
-    """Both for the sink."""
-    ended: bool = False
-    """The peer has said its last."""
-    started: bool = False
-    """Our head is sent."""
-    finished: bool = False
-    """Nothing more is said on it by us."""
-    paused: bool = False
-    """Its window is not opened again for now: what came is not dealt with yet."""
-    unacked: int = 0
-    """Bytes received since its window was opened last."""
-    expected: int = -1
-    """What is left of the announced content-length; -1 when none was announced."""
-    pending: deque[bytes | memoryview] | None = None
-    unsent: int = 0
-    """Bytes in ``pending``."""
-    trailers: Block | None = None
-    """Said when ``pending`` is empty."""
+    __slots__ = (
+        "due", "ended", "expected", "finished", "id", "owner", "paused", "pending", "started", "trailers", "unacked",
+        "unsent", "window",
+    )  # fmt: skip
 
     def __init__(self, number: int, window: int) -> None:
         self.id = number
         self.window = window
         """What the peer still takes on it; may be negative after it has changed its mind."""
+        self.owner: object = None
+        self.due = 0
+        """Both for the sink."""
+        self.ended = False
+        """The peer has said its last."""
+        self.started = False
+        """Our head is sent."""
+        self.finished = False
+        """Nothing more is said on it by us."""
+        self.paused = False
+        """Its window is not opened again for now: what came is not dealt with yet."""
+        self.unacked = 0
+        """Bytes received since its window was opened last."""
+        self.expected = -1
+        """What is left of the announced content-length; -1 when none was announced."""
+        self.pending: deque[bytes | memoryview] | None = None
+        self.unsent = 0
+        """Bytes in ``pending``."""
+        self.trailers: Block | None = None
+        """Said when ``pending`` is empty."""
 
 
 class Outbox:
@@ -93,7 +98,7 @@ class Outbox:
             self.window -= size
             self.room -= size
             self.out += (
-                head.first, number, head.fields, _pack_data(size >> 8, size & 255, 0, 0, stream.id), prefix, data,
+                head.first, number, head.fields, _pack_data(size << 8, 0, stream.id), prefix, data,
                 trailers.first, number, trailers.fields,
             )  # fmt: skip
             self._finish(stream)
@@ -125,7 +130,7 @@ class Outbox:
                 self.room -= size
                 stream.window -= size
                 # Not joined here: many streams may be sent the same bytes.
-                self.out += (_pack_data(size >> 8, size & 255, 0, 0, stream.id), data)
+                self.out += (_pack_data(size << 8, 0, stream.id), data)
                 return
             stream.pending = deque()
             if stream.window > 0:
@@ -236,7 +241,7 @@ class Outbox:
         self.room -= size
         stream.unsent -= size
         self.unsent -= size
-        self.out.append(_pack_data(size >> 8, size & 255, 0, 0, stream.id) + data)
+        self.out.append(_pack_data(size << 8, 0, stream.id) + data)
 
     def _finish(self, stream: Stream) -> None:
         stream.finished = True
