@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ import pytest
 from townhall_process import TownhallProcess, running, until
 
 CLIENTS = 4
+PAUSED_TTL_MS = 6_000
 
 
 class Client(threading.Thread):
@@ -188,6 +190,16 @@ def ask(client: Client, path: str) -> Any:
     return answer[1]
 
 
+def register_all(client: Client, service: str, count: int, *, ttl_ms: int) -> list[Any]:
+    """At once, so that their leases end together as well; the answers."""
+    one = {"service": service, "address": "127.9.0.2", "port": 80, "ttl_ms": ttl_ms}
+    answer = client.call(
+        "POST", "/api/v1/instances/batch", {"instances": [{**one, "id": f"i{n}"} for n in range(count)]}
+    )
+    assert answer is not None
+    return answer[1]["results"]  # type: ignore[no-any-return]
+
+
 def verify(asker: Client, clients: list[Client]) -> None:
     """All that was acknowledged is there, and nothing that was never sent."""
     present = {instance["id"] for instance in ask(asker, "/api/v1/services/crash/instances")["instances"]}
@@ -252,15 +264,16 @@ def test_nothing_acknowledged_is_lost_and_watches_resume(tmp_path: Path, request
 def test_a_stopped_registry_evicts_nobody(tmp_path: Path) -> None:
     """SIGSTOP for longer than every TTL: the registry must not take its own pause for everybody's death."""
     with running("--data", str(tmp_path / "data")) as server, asking(server) as asker:
-        leases = []
-        for number in range(50):
-            body = {"service": "paused", "id": f"i{number}", "address": "127.9.0.2", "port": 80, "ttl_ms": 1500}
-            answer = asker.call("POST", "/api/v1/instances", body)
-            assert answer is not None
-            leases.append(answer[1]["lease"])
-        server.signal(19)  # SIGSTOP
-        time.sleep(4)
-        server.signal(18)  # SIGCONT
+        leases = [registered["lease"] for registered in register_all(asker, "paused", 50, ttl_ms=PAUSED_TTL_MS)]
+        since = -PAUSED_TTL_MS
+        while time.monotonic() - since > PAUSED_TTL_MS / 1000 / 3:
+            # Most of the TTL is left when it stops, for us to come back in time afterwards.
+            server.signal(signal.SIGCONT)
+            since = time.monotonic()
+            assert asker.call("POST", "/api/v1/renew", {"leases": leases}) is not None
+            server.signal(signal.SIGSTOP)
+        time.sleep(PAUSED_TTL_MS / 1000 + 1)
+        server.signal(signal.SIGCONT)
         # The owners renew as soon as they are answered again, as any heartbeating client does.
         answer = until(
             lambda: asker.call("POST", "/api/v1/renew", {"leases": leases}), what="an answer after the pause"
@@ -276,9 +289,7 @@ def test_a_stopped_registry_evicts_nobody(tmp_path: Path) -> None:
 def test_half_of_the_instances_silent_at_once_are_held(tmp_path: Path) -> None:
     """All heartbeats of a service stop: half of it may go, the other half is held callable; none is forgotten unasked."""
     with running("--data", str(tmp_path / "data")) as server, asking(server) as asker:
-        for number in range(20):
-            body = {"service": "silent", "id": f"i{number}", "address": "127.9.0.3", "port": 80, "ttl_ms": 1000}
-            assert asker.call("POST", "/api/v1/instances", body) is not None
+        register_all(asker, "silent", 20, ttl_ms=1000)
 
         def callables() -> list[dict[str, Any]]:
             return ask(asker, "/api/v1/services/silent/instances?healthy=1")["instances"]  # type: ignore[no-any-return]

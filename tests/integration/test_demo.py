@@ -14,7 +14,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def test_no_call_fails_and_every_event_is_seen():
-    done = townhall("demo", "--pace", "0.4", deadline_s=60)
+    done = townhall("demo", "--pace", "0.4")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\x1b" not in done.stdout
     assert done.stdout.startswith("A registry, three providers of the service greeter (alpha, beta, gamma)")
