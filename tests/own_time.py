@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
-GAP_S = 0.1
-"""Long enough for what a turn of a loop has to do, short beside all timeouts that tests wait for or must not reach."""
+GAP_S = 0.02
+"""Long enough for what a turn of a loop has to do, short beside all timeouts that tests must not reach by chance."""
+WAIT_S = 0.03
 
 
 class OwnTime(selectors.DefaultSelector):
@@ -40,8 +41,19 @@ class OwnTime(selectors.DefaultSelector):
         return now - self._lost
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            return self._wait(None)
+        end = self.time() + timeout
+        while True:
+            # A long wait is cut, because a stop within it cannot be told from waiting.
+            found = self._wait(min(WAIT_S, max(0.0, end - self.time())))
+            if found or self.time() >= end:
+                return found
+
+    def _wait(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         self.time()
-        self._meant = math.inf if timeout is None else max(0.0, timeout)
+        # A loop that waits without an end has no timers.
+        self._meant = math.inf if timeout is None else timeout
         found = super().select(timeout)
         self.time()
         self._meant = 0.0

@@ -62,7 +62,7 @@ def test_renewals_go_over_the_session() -> None:
         await until(lambda: {"bye": True} in fake.session_lines)
         assert fake.broken_sessions == 0
 
-    play(scene)
+    play(scene, ttl_ms=900)
 
 
 def test_without_a_session_they_are_requests() -> None:
@@ -75,7 +75,7 @@ def test_without_a_session_they_are_requests() -> None:
         assert heartbeat.counters.renewals_failed == 0
         assert not alarms
 
-    play(scene)
+    play(scene, ttl_ms=900)
 
 
 def test_a_session_that_does_not_answer_is_given_up() -> None:

@@ -46,7 +46,7 @@ def test_a_service_that_is_never_ready_does_not_start() -> None:
 
         async with FakeRegistry() as fake:
             with pytest.raises(Unavailable, match="no database"):
-                await Provider(fake.url, service="user", port=1, health=health, ready_timeout=0.05).start()
+                await Provider(fake.url, service="user", port=1, health=health, ready_timeout=0.5).start()
             assert not fake.asked
 
     asyncio.run(main())

@@ -15,7 +15,7 @@ from townhall.wire.dns_records import A
 QUESTION = Question(name_of("example.test"), A)
 
 
-def asking(*behaviours, timeout_ms: int = 1_500) -> bytes | None:
+def asking(*behaviours, timeout_ms: int = 60_000) -> bytes | None:
     """What one question over TCP gives, with a recursor for each behaviour (query → answers' bytes)."""
 
     async def run() -> bytes | None:
