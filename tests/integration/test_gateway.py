@@ -26,6 +26,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 import asyncio_servers
+from free_ports import free_port
 from gateway_instance import SERVICE
 from gateway_process import GatewayProcess, Provider, Recorder, gateway, read_request
 from townhall_process import DEADLINE_S, TownhallProcess
@@ -248,6 +249,17 @@ def _until_refused(address: tuple[str, int]) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("it still listens")
+
+
+@pytest.mark.parametrize("options", [["--auto"], ["--route", "/a=alpha", "--route", "/b=beta"]])
+def test_a_registry_that_does_not_answer_is_told_of_once_for_all_services(options: list[str], start: Start) -> None:
+    port = free_port()
+    with gateway("--server", f"http://127.0.0.1:{port}", *options) as process:
+        told = f"cannot be reached, services that are not known yet wait for it: http://127.0.0.1:{port}: nothing"
+        until_true(lambda: told in process.errors, what="it is told")
+        start("--dev", "--native", str(port))
+        until_true(lambda: "the registry answers" in process.errors, what="so is that it answers")
+        assert "alpha" not in process.errors
 
 
 def test_services_without_a_route(registry: TownhallProcess) -> None:

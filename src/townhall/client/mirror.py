@@ -185,6 +185,7 @@ class Mirror:
                     advice="start the registry, or allow a snapshot directory for starts without it",
                     service=str(key),
                     why="registry_unreachable",
+                    told=told,
                 ) from error
 
     def unfollow(self, key: ServiceKey) -> None:

@@ -9,16 +9,19 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from townhall.client.consumer import Consumer, ConsumerOptions
+from townhall.client.api import Registry
+from townhall.client.consumer import Consumer, ConsumerOptions, MirrorState
+from townhall.client.problems import AWAY
 from townhall.gateway.accesslog import AccessLog
 from townhall.gateway.admin import Admin
+from townhall.gateway.complaint import Complaint, away_text
 from townhall.gateway.entry import Entry
 from townhall.gateway.inbound import Inbound
 from townhall.gateway.options import GatewayOptions
 from townhall.gateway.plane import Plane
 from townhall.gateway.routes import Route, RouteTable
 from townhall.gateway.services import Service
-from townhall.model.errors import InvalidField
+from townhall.model.errors import InvalidField, TownhallError
 from townhall.model.limits import LISTEN_BACKLOG_COUNT
 
 __all__ = ["Gateway"]
@@ -47,6 +50,9 @@ class Gateway:
         """No route leads to them any more; they end when what runs there has come to its end."""
         self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._away = Complaint("the registry answers")
+        # One that is to follow whatever it is asked for would find out too late that nothing can be found.
+        self._meeting = self.plane.loop.create_task(self._meet()) if options.auto else None
 
     def route(self, routes: Sequence[Route]) -> None:
         """Use these routes from now on. Raises ``InvalidField`` when two are the same, and then nothing changes."""
@@ -93,6 +99,8 @@ class Gateway:
         await self._emptied(1.0)
         if self._timer is not None:
             self._timer.cancel()
+        if self._meeting is not None:
+            self._meeting.cancel()
         for service in (*self._services.values(), *(one for one, _ in self._retiring)):
             service.stop()
         for consumer in (*self._consumers.values(), *(one for _, one in self._retiring)):
@@ -111,7 +119,7 @@ class Gateway:
         service = self._services.get(place)
         if service is None:
             handle = self._consumer(route)[route.service]
-            service = self._services[place] = Service(route, handle, self.plane.options)
+            service = self._services[place] = Service(route, handle, self.plane.options, self._away)
             if route.tls:
                 service.ssl_context = _client_context(route)
             service.start()
@@ -143,9 +151,26 @@ class Gateway:
         except TimeoutError:
             return
 
+    async def _meet(self) -> None:
+        """Look for the registry until it has answered, whatever it said."""
+        async with Registry(self._registry.get("urls", ""), token=self._registry.get("token", "")) as registry:
+            while True:
+                try:
+                    await registry.status()
+                except AWAY as error:
+                    self._away.tell(away_text(error), now_s=self.plane.loop.time())
+                    await asyncio.sleep(_TICK_S)
+                    continue
+                except TownhallError:
+                    pass
+                self._away.end()
+                return
+
     def _tick(self) -> None:
         self._timer = self.plane.loop.call_later(_TICK_S, self._tick)
         self.log.flush()
+        if any(one.state is MirrorState.CONNECTED for one in self._consumers.values()):
+            self._away.end()
         for service in self._services.values():
             service.expire()
         for name, route in list(self.plane.automatic.items()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from townhall.client.handle import ServiceHandle
 from townhall.client.picture import Change
 from townhall.client.records import Instance
 from townhall.gateway.breaker import Breaker
+from townhall.gateway.complaint import Complaint, away_text
 from townhall.gateway.endpoint import Endpoint, EndpointHttp1
 from townhall.gateway.endpoint_http2 import EndpointHttp2
 from townhall.gateway.options import GatewayOptions
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Service"]
 
-_log = logging.getLogger("townhall.gateway")
 _RETRY_PAUSE_S = 1.0
 
 
 class Service:
-    """Made on the running loop; ``start`` begins to follow it."""
+    """Made on the running loop; ``start`` begins to follow it. ``away``: that the registry does not answer."""
 
-    def __init__(self, route: Route, handle: ServiceHandle, options: GatewayOptions) -> None:
+    def __init__(self, route: Route, handle: ServiceHandle, options: GatewayOptions, away: Complaint) -> None:
         self.name = route.service
         self.handle = handle
         self.ready = False
@@ -43,6 +42,8 @@ class Service:
         self._misses: dict[str, int] = {}
         """Answers in a row by which an instance said that it cannot."""
         self._waiting: list[Callable[[], None]] = []
+        self._away = away
+        self._refused = Complaint(f"{self.name} is known now")
         self._loop = asyncio.get_running_loop()
         self._starting: asyncio.Task[None] | None = None
         self._unlisten: Callable[[], None] | None = None
@@ -161,14 +162,22 @@ class Service:
                 await self.handle.start()
                 break
             except TownhallError as error:
-                _log.warning("%s is not known yet: %s", self.name, error)
+                self._complain(error)
                 if self.handle.instances():
                     break
                 await asyncio.sleep(_RETRY_PAUSE_S)
+        self._refused.end()
         self.ready = True
         waiting, self._waiting = self._waiting, []
         for callback in waiting:
             callback()
+
+    def _complain(self, error: TownhallError) -> None:
+        """A registry that is away is so for all services, and is told once; what it refuses, for each."""
+        if error.fields.get("why") == "registry_unreachable":
+            self._away.tell(away_text(error.fields["told"]), now_s=self._loop.time())
+        else:
+            self._refused.tell(f"{self.name} is not known yet: {error}", now_s=self._loop.time())
 
     def _changed(self, change: Change) -> None:
         """Connections to those that leave carry no new request; what runs on them goes on."""
