@@ -93,6 +93,10 @@ class EndpointHttp2(Endpoint):
     async def _open(self) -> None:
         try:
             connection = await self._connected(lambda: OutboundHttp2(self, self._sizes))
+            if self.ssl_context is not None and connection.agreed != "h2":
+                connection.close()
+                # RFC 9113 §3.2: over TLS it is agreed upon, never taken for granted.
+                raise ConnectionAbortedError("TLS with the instance does not agree on HTTP/2 (ALPN)")
         except OSError as error:
             self._opened()
             waiting, self.waiting = self.waiting, {}

@@ -92,6 +92,11 @@ class OutboundHttp2(Http2Pipe[Requester]):
         """Whether it can be used."""
         return self._transport is not None and not self._transport.is_closing() and not self.wire.over
 
+    @property
+    def agreed(self) -> str | None:
+        """The protocol that TLS has agreed on; None when on none."""
+        return self._transport.get_extra_info("ssl_object").selected_alpn_protocol() if self._transport else None
+
     def carrier(self) -> StreamCarrier:
         """A way for one more request."""
         carrier = StreamCarrier(self)

@@ -174,8 +174,9 @@ class Service:
 
     def _complain(self, error: TownhallError) -> None:
         """A registry that is away is so for all services, and is told once; what it refuses, for each."""
-        if error.fields.get("why") == "registry_unreachable":
-            self._away.tell(away_text(error.fields["told"]), now_s=self._loop.time())
+        told = error.fields.get("told")
+        if told is not None:
+            self._away.tell(away_text(told), now_s=self._loop.time())
         else:
             self._refused.tell(f"{self.name} is not known yet: {error}", now_s=self._loop.time())
 

@@ -265,8 +265,9 @@ def test_snapshots_go_to_disk_and_help_a_cold_start(tmp_path: Path, monkeypatch:
         cold.follow(OTHER)
         with pytest.raises(NoInstance) as caught:
             await cold.ready(OTHER, budget_s=1)
-        assert caught.value.fields == {"service": "other", "why": "registry_unreachable"}
-        assert "nothing listens there" in caught.value.message
+        told = f"{mirror.registry.transport.preferred}: nothing listens there"
+        assert caught.value.fields == {"service": "other", "why": "registry_unreachable", "told": told}
+        assert told in caught.value.message
         await fake.remove("user", "a")
         await fake.start()
         task = asyncio.get_running_loop().create_task(cold.run())
