@@ -155,6 +155,35 @@ def test_a_registry_that_forgot_is_told_again(start, tmp_path: Path) -> None:
         agent.close()
 
 
+def test_an_agent_that_is_killed_and_started_again_takes_everything_over(start, tmp_path: Path) -> None:
+    registry = start("--dev")
+    folder = tmp_path / "services"
+    folder.mkdir()
+    (folder / "one.toml").write_text('[service]\nname = "agent-again"\nport = 1\n')
+    (folder / "two.toml").write_text('[service]\nname = "agent-gone"\nport = 2\n')
+    first = Agent(folder, registry.url, "--ttl", "5s")
+    try:
+        for name in ("agent-again", "agent-gone"):
+            until(lambda name=name: verdict(registry.url, name) == "up", what=f"{name}; {first.said}")
+        (before,) = instances(registry.url, "agent-again")
+    finally:
+        first.close()
+    until(lambda: verdict(registry.url, "agent-again") != "up", what="its session has broken")
+    (folder / "two.toml").unlink()
+    again = Agent(folder, registry.url, "--ttl", "5s")
+    try:
+        until(lambda: verdict(registry.url, "agent-again") == "up", what=f"taken over; {again.said}")
+        (after,) = instances(registry.url, "agent-again")
+        assert (after["id"], after["lease"] != before["lease"]) == (before["id"], True)
+        # The first one's lease ends and takes along what was not taken over, and nothing else.
+        until(lambda: not instances(registry.url, "agent-gone"), what="the first one's lease ends")
+        assert instances(registry.url, "agent-again") == [after]
+        assert again.stop() == 0
+        assert instances(registry.url, "agent-again") == []
+    finally:
+        again.close()
+
+
 def test_the_examples_are_good() -> None:
     examples = Path(__file__).parents[2] / "examples" / "services"
     done = townhall("agent", "--config", str(examples), "--check-config")

@@ -116,6 +116,33 @@ def test_ctrl_z_stops_the_program_too_and_fg_wakes_both(registry, tmp_path: Path
         os.close(theirs)
 
 
+def test_a_run_that_is_killed_leaves_its_program_and_the_next_one_finds_the_port_taken(
+    registry, tmp_path: Path
+) -> None:
+    port, pid = free_port(), tmp_path / "pid"
+    program = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    options = ["--name", "run-again", "--port", str(port), "--check", "tcp", "--check-interval", "200ms", "--ttl", "5s"]
+    command = [*PLAIN_COMMAND, "run", *options, "--", "sh", "-c", f'echo $$ >> {pid}; exec "$@"', "sh", *program]
+
+    def begin() -> subprocess.Popen[bytes]:
+        server = environment({"TOWNHALL_SERVER": registry.url})
+        return subprocess.Popen(command, env=server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    first = begin()
+    try:
+        until(lambda: [one for one in instances(registry.url, "run-again") if one["callable"]], what="the registration")
+        first.kill()
+        first.wait()
+        assert state(int(pid.read_text())) != "Z", "it runs on"
+        second = begin()
+        assert second.wait(120) == 1, "the exit code of a program that did not get its port"
+        until(lambda: not instances(registry.url, "run-again"), what="the first one's lease ends")
+    finally:
+        first.kill()
+        first.wait()
+        os.kill(int(pid.read_text().split()[0]), signal.SIGKILL)
+
+
 def test_who_does_not_heed_the_signal_is_killed(registry, tmp_path: Path) -> None:
     options = ("--stop-timeout", "300ms")
     with run(tmp_path, "run-stubborn", registry.url, *options, files=["stubborn"]) as web:
