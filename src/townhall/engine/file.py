@@ -1,21 +1,20 @@
 """The file engine: the durable default. One data directory, written by one process.
 
-Writing happens in one thread of its own, one group after the other: write, ``fdatasync``, publish, and back to the
-event loop. What arrives meanwhile is the hub's next group. The directory is described in ``directory``, its files in
+Writing happens in one thread of its own (``scribe``), one group after the other: write, ``fdatasync``, publish, and back
+to the event loop. What arrives meanwhile is the hub's next group. The directory is described in ``directory``, its files in
 ``segment`` and ``recordfile``, what happens when things break in ``journal`` and in the README.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from townhall.engine import Entry, Opened
 from townhall.engine.directory import DataDirectory
 from townhall.engine.disk import Disk, DiskLock, PosixDisk
 from townhall.engine.journal import Journal
+from townhall.engine.scribe import Scribe
 from townhall.engine.snapshots import newest_snapshot, read_snapshot, write_snapshot
 from townhall.model.errors import Conflict, EngineFailed
 from townhall.model.limits import SEGMENT_SIZE
@@ -40,7 +39,7 @@ class FileEngine:
         self._segment_size = segment_size
         self._journal = Journal(self._disk, self._home.journal, segment_size=segment_size)
         self._lock: DiskLock | None = None
-        self._writer: ThreadPoolExecutor | None = None
+        self._writer: Scribe[[Sequence[bytes], int], int] | None = None
         self._snapshot = 0
         self._is_open = False
 
@@ -65,7 +64,7 @@ class FileEngine:
             self._release()
             raise
         if not self._read_only:
-            self._writer = ThreadPoolExecutor(1, thread_name_prefix="townhall-journal")
+            self._writer = Scribe(self._journal.append, "townhall-journal")
         self._is_open = True
         return Opened(snapshot, journal.view.tail)
 
@@ -84,7 +83,7 @@ class FileEngine:
         """See ``Engine.append``."""
         if self._writer is None:
             raise EngineFailed("the journal is not open for writing", advice="open it first, and not read-only")
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._journal.append, blobs, expect)
+        return await self._writer.call(blobs, expect)
 
     def tail(self) -> int:
         """See ``Engine.tail``."""
@@ -111,7 +110,7 @@ class FileEngine:
         """See ``Engine.close``; waits for a group that is being written."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer.shutdown(wait=True)
+            writer.close()
         self._journal.close()
         self._release()
         self._is_open = False

@@ -259,6 +259,12 @@ SEGMENT_SIZE: Final = 33_554_432
 """A journal segment is closed beyond this: small enough to be checked within 50 ms at a start (etcd: 64 MB)."""
 SEGMENT_ALLOCATE_SIZE: Final = 8_388_608
 """Disk space reserved ahead of the writer, so that fdatasync seldom has to write the file's size as well."""
+SYNC_WAIT_US: Final = 200
+"""The loop waits so long for a group's sync before it goes on without: as long as it takes to be told by another thread,
+and short beside the tenth of a second after which a peer notices. Measured: 110 us with a quick disk, 200 when told.
+"""
+SYNC_WAIT_PAUSE_COUNT: Final = 100
+"""Groups after a slow sync that are not waited for on the spot, so that a slow disk costs a hundredth of that wait each."""
 REPLAY_BLOCK_SIZE: Final = 1_048_576
 """Read at a time on replay: large enough to make system calls vanish, small enough to stay in the processor's cache."""
 SNAPSHOT_SYNC_SIZE: Final = 8_388_608
