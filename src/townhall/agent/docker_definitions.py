@@ -17,10 +17,10 @@ from townhall.agent.definitions import Definition
 from townhall.agent.docker_container import Container, read_container
 from townhall.agent.docker_labels import Wanted, wanted_by_labels
 from townhall.agent.docker_registrator import wanted_by_registrator
-from townhall.agent.durations import duration_ms
 from townhall.client.definitions import Service
 from townhall.model import names
 from townhall.model.check import CheckDefinition
+from townhall.model.durations import duration_ms
 from townhall.model.errors import InvalidField
 
 __all__ = ["Containers"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final, TypeVar
 
-from townhall.agent.durations import duration_ms
+from townhall.model.durations import duration_ms
 from townhall.model.errors import InvalidField
 
 __all__ = ["Fields"]

@@ -17,12 +17,12 @@ from townhall.gateway.keys import check_source
 from townhall.gateway.options import GatewayOptions
 from townhall.gateway.routes import Route, RouteTable
 from townhall.model import limits, names
+from townhall.model.durations import duration_ms
 from townhall.model.errors import InvalidField
 
 __all__ = ["FileConfig", "Log", "Registry", "Tls", "read_config", "read_route", "seconds"]
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNIT_S: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE: Final = re.compile(r"(\d+)(KB|MB|GB|KiB|MiB|GiB|B)?")
 _UNIT: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)/(s|m|h)")
@@ -125,10 +125,10 @@ def seconds(value: object, field: str) -> float:
     """``500ms``, ``10s``, ``5m``, ``1h``, or a number of seconds. Raises ``InvalidField``."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 10**9:
         return float(value)
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise InvalidField(field, f"{value!r} is no duration; use for example 500ms, 10s or 5m")
-    return float(match[1]) * _UNIT_S[match[2]]
+    try:
+        return duration_ms(value.strip() if isinstance(value, str) else str(value)) / 1000
+    except ValueError as error:
+        raise InvalidField(field, str(error)) from error
 
 
 def _route(row: dict[str, Any], where: str) -> Route:

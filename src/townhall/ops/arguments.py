@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from townhall.model import names
+from townhall.model import durations, names
 from townhall.model.errors import InvalidField
 
 __all__ = ["address_port", "duration_ms", "instance_id", "pair", "service", "tag", "weight"]
 
 _T = TypeVar("_T")
 _G = TypeVar("_G")
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
 
 def duration_ms(text: str) -> int:
-    """``500ms``, ``10s``, ``5m`` or ``1h`` as milliseconds."""
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise ArgumentTypeError(f"{text!r} is not a duration; use for example 500ms, 10s or 5m")
-    return int(float(match[1]) * _UNIT_MS[match[2]])
+    """``500ms``, ``10s``, ``1m30s`` or ``1h`` as milliseconds."""
+    try:
+        return durations.duration_ms(text.strip())
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from townhall.model import limits
+from townhall.model.durations import duration_ms
 from townhall.model.errors import InvalidField, Misuse
 from townhall.ops.faces import FACES, built_faces
 from townhall.ops.listen import Endpoint, endpoint
@@ -36,8 +36,6 @@ CLIENT_VARIABLES: Final = frozenset(
     }
 )
 """Variables of the client commands and of ``lock``, which are not settings of a registry."""
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
-_UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, None: 1}
 _BOOLEANS: Final = {
     "1": True,
     "true": True,
@@ -192,12 +190,11 @@ def _from_text(setting: Setting, text: str) -> object:
     if setting.kind is str:
         return text
     if setting.name.endswith("_ms"):
-        match = _DURATION.fullmatch(text.strip())
-        if match is None:
-            raise InvalidField(
-                setting.key, f"{text!r} is not a duration", advice="use milliseconds, or 500ms, 10s, 5m, 1h"
-            )
-        return int(float(match[1]) * _UNIT_MS[match[2]])
+        text = text.strip()
+        try:
+            return duration_ms(f"{text}ms" if text.isdecimal() else text)
+        except ValueError as error:
+            raise InvalidField(setting.key, str(error), advice="a plain number is milliseconds") from error
     try:
         return setting.kind(text)
     except ValueError as error:
