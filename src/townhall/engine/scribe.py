@@ -87,19 +87,23 @@ class Scribe(Generic[_P, _T]):
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            try:
-                job.result = job.work()
-            except BaseException as error:
-                job.set_exception(error)
-            with self._lock:
-                job.finished = True
-                told = job.told
-            job.done.release()
-            if told is not None:
-                loop, future = told
-                # When the loop was closed, nobody waits.
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(_tell, future)
+            self._do(job)
+            del job  # While it waits for the next one, nothing of this one is kept.
+
+    def _do(self, job: _Job[_T]) -> None:
+        try:
+            job.result = job.work()
+        except BaseException as error:
+            job.set_exception(error)
+        with self._lock:
+            job.finished = True
+            told = job.told
+        job.done.release()
+        if told is not None:
+            loop, future = told
+            # When the loop was closed, nobody waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_tell, future)
 
 
 def _tell(future: asyncio.Future[None]) -> None:

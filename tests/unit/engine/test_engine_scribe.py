@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 
 import pytest
 
@@ -91,6 +92,21 @@ def test_a_call_goes_on_when_nobody_awaits_it_any_more() -> None:
         assert await scribe.call(2) == 2
         scribe.close()
         assert done == [1, 2]
+
+    asyncio.run(test())
+
+
+def test_nothing_of_a_call_is_kept_when_it_is_over() -> None:
+    async def test() -> None:
+        scribe = Scribe(len, "test")
+        kept = set(b"blobs of a group")
+        gone = weakref.ref(kept)
+        assert await scribe.call(kept)
+        del kept
+        async with asyncio.timeout(30):
+            while gone() is not None:
+                await asyncio.sleep(0.001)  # noqa: ASYNC110 - a thread lets go of it
+        scribe.close()
 
     asyncio.run(test())
 
