@@ -168,7 +168,8 @@ async def slow_http(port: int) -> AsyncIterator[bytes]:
 
 
 def consumer(url: str) -> townhall.Consumer:
-    return townhall.Consumer(url, snapshot_directory=None)
+    # The first answer may find this process stopped.
+    return townhall.Consumer(url, snapshot_directory=None, start_timeout=DEADLINE_S)
 
 
 def wait_callable(url: str, service: str, count: int = 1) -> None:

@@ -396,7 +396,7 @@ def test_tls_on_both_sides(tmp_path: Path) -> None:
             file = tmp_path / "gateway.toml"
             file.write_text(
                 f'tls = {{ cert = "{paths["cert"]}", key = "{paths["key"]}" }}\n[[route]]\nservice = "static://127.0.0.1:{port}"\n'
-                f'tls = true\ntls_ca = "{paths["ca"]}"\ntls_name = "localhost"\n'
+                f'tls = true\ntls_ca = "{paths["ca"]}"\ntls_name = "localhost"\nconnect_timeout = "60s"\n'
             )
             with gateway("--config", str(file)) as process:
                 url = f"https://localhost:{process.address[1]}/"

@@ -29,7 +29,10 @@ FRAMEWORKS = ("flask", "django")
 def serving(framework: str, url: str) -> Iterator[ServiceProcess]:
     port = free_port()
     application = f"{framework}_service:app"
-    command = ("-m", "gunicorn", "--config", str(EXAMPLES / "gunicorn_conf.py"), "--chdir", str(EXAMPLES), application)
+    # Its two seconds of patience with a connection that is kept open are over when this process is stopped for as long,
+    # and a POST that meets such an end may not be repeated.
+    options = ("--config", str(EXAMPLES / "gunicorn_conf.py"), "--keep-alive", "75", "--chdir", str(EXAMPLES))
+    command = ("-m", "gunicorn", *options, application)
     env = {"REGISTRY": url, "PORT": str(port), "SERVICE": f"hello-{framework}"}
     with ServiceProcess(command, port, env) as process:
         yield process

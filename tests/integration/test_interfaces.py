@@ -32,6 +32,13 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def offering(api: townhall.Registry, key: str) -> None:
+    """Returns when the document is there: a provider that could not store it at its start tries again later."""
+    async with asyncio.timeout(120):
+        while not (await api.kv.list(key)).count:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
 def test_a_rollout_is_told_apart_and_a_late_consumer_learns_it(registry: TownhallProcess) -> None:
     async def main() -> None:
         old, new = townhall.Interfaces(openapi=OPENAPI), townhall.Interfaces(openapi=WITH_SEARCH)
@@ -66,6 +73,7 @@ def test_the_document_lives_while_anybody_provides_it(registry: TownhallProcess,
             two = townhall.Provider(registry.url, service="short", id="two", port=9002, interfaces=offered)
             async with two:
                 async with one:
+                    await offering(api, PREFIX + offered.revision)
                     lease = (await api.kv.get(PREFIX + offered.revision)).lease
                     assert lease is not None
                 # One of them is gone, whoever granted the lease; the other one renews it.
@@ -89,6 +97,7 @@ def test_the_instance_serves_what_the_registry_lost(registry: TownhallProcess) -
         provider = townhall.Provider(url, service="served", port=9001, interfaces=offered, interfaces_port=0)
         async with provider, townhall.Registry(url) as api:
             key = PREFIX + offered.revision
+            await offering(api, key)
             assert (await api.kv.get_raw(key)) == offered.data
             await api.kv.put(key, json.dumps({"format": 1, "methods": ["evil"]}))
             async with townhall.Consumer(url, snapshot_directory=None) as consumer:

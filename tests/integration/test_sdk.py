@@ -19,7 +19,7 @@ from townhall.client.alarms import AlarmKind
 from townhall.client.consumer import MirrorState
 from townhall.client.records import Registration
 from townhall.model.errors import Conflict, Fenced
-from townhall_process import TownhallProcess, environment
+from townhall_process import DEADLINE_S, TownhallProcess, environment
 
 Start = Callable[..., TownhallProcess]
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -43,7 +43,8 @@ async def until(condition: Callable[[], object], what: str, deadline_s: float = 
 
 
 def consumer(url: str | list[str], **options: Any) -> townhall.Consumer:
-    return townhall.Consumer(url, snapshot_directory=None, **options)
+    # The first answer may find this process stopped.
+    return townhall.Consumer(url, snapshot_directory=None, **{"start_timeout": DEADLINE_S, **options})
 
 
 PROVIDER = """
