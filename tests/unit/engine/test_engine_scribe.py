@@ -104,8 +104,8 @@ def test_nothing_of_a_call_is_kept_when_it_is_over() -> None:
         assert await scribe.call(kept)
         del kept
         async with asyncio.timeout(30):
-            while gone() is not None:
-                await asyncio.sleep(0.001)  # noqa: ASYNC110 - a thread lets go of it
+            while gone() is not None:  # noqa: ASYNC110 - a thread lets go of it
+                await asyncio.sleep(0.001)
         scribe.close()
 
     asyncio.run(test())
