@@ -28,6 +28,8 @@ _log = logging.getLogger("townhall.agent")
 _SEVERITY: Final = {CheckStatus.PASSING: 0, CheckStatus.WARNING: 1, CheckStatus.CRITICAL: 2}
 _EAGER_PAUSE_S: Final = 0.2
 """Between two looks at what has not been well yet: a start should not wait for a whole interval."""
+_EAGER_FOR_S: Final = 30.0
+"""What is not well by then gets a look a second: a check with a mistake in it fills the logs of who is looked at."""
 _SOON_S: Final = 1.0
 _WELL: Final = Health(CheckStatus.PASSING)
 
@@ -59,6 +61,8 @@ class Lookout:
     async def _follow(self, name: str, check: CheckDefinition, *, eager: bool) -> None:
         interval_s = (check.interval_ms or limits.CHECK_INTERVAL_DEFAULT_MS) / 1000
         streak = Streak()
+        clock = asyncio.get_running_loop().time
+        eager_until = clock() + _EAGER_FOR_S
         if not eager:
             # What is defined together is not looked at together.
             await asyncio.sleep(random.uniform(0, min(_SOON_S, interval_s)))  # noqa: S311 - spreads load
@@ -74,7 +78,7 @@ class Lookout:
             eager = eager and (found is None or found.status is not CheckStatus.PASSING)
             pause_s = interval_s * random.uniform(0.9, 1.0)  # noqa: S311 - keeps apart what began together
             if eager:
-                pause_s = min(_EAGER_PAUSE_S, interval_s)
+                pause_s = min(_EAGER_PAUSE_S if clock() < eager_until else _SOON_S, interval_s)
             elif found is None or finding.status is not found.status:
                 pause_s = min(_SOON_S, interval_s)
             await asyncio.sleep(pause_s)

@@ -40,8 +40,8 @@ SUSPEND_SIGNAL: Final = signal.SIGTSTP
 _BACKGROUND: Final = (
     " before it was well; a program that goes to the background cannot be looked after, have it stay in the foreground"
 )
-_SLOW_START_S: Final = 15.0
-"""A program that is not well for so long after its start is told of."""
+_SLOW_START_S: Final = 5.0
+"""A program that is not well for so long after its start is told of: a check with a mistake in it never will be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

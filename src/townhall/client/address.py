@@ -57,6 +57,10 @@ class AddressChoice:
         addresses = sorted((ipaddress.ip_address(one.address) for one in there), key=lambda one: one.version)
         if not self.networks:
             return str(addresses[0])
+        if isinstance(self.networks, str):
+            raise InvalidField(
+                "networks", f"{self.networks!r} is a text and no list", advice=f"use [{self.networks!r}]"
+            )
         for text in self.networks:
             try:
                 network = ipaddress.ip_network(text, strict=False)

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from townhall.client.interfaces import REVISION_KEY, Interfaces
 from townhall.client.records import Registration
+from townhall.model.errors import InvalidField
 from townhall.model.instance import DEFAULT_GROUP, DEFAULT_NAMESPACE, ServiceKey
 
 __all__ = ["Service", "ServiceFields"]
@@ -54,6 +55,11 @@ class Service:
     """False: registered, but not to be called until ``update(ready=True)``."""
     interfaces: Interfaces | None = None
     """What it offers: the registry is told the revision, and keeps the document once for all that have it."""
+
+    def __post_init__(self) -> None:
+        """Raises ``InvalidField``: a text is a sequence of texts, too, and "v2" would become the tags v and 2."""
+        if isinstance(self.tags, str):
+            raise InvalidField("tags", f"{self.tags!r} is a text and no list", advice=f"use [{self.tags!r}]")
 
     @property
     def key(self) -> ServiceKey:

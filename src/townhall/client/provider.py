@@ -18,7 +18,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, Unpack, cast
@@ -472,7 +472,10 @@ class _Tracker:
 
 def _services(options: ProviderOptions) -> tuple[Service, ...]:
     service = options.get("service", "")
-    several = tuple(options.get("services", ()))
+    offered = options.get("services", ())
+    if not isinstance(offered, Iterable) or not all(isinstance(one, Service) for one in offered):
+        raise InvalidField("services", "must be a list of townhall.Service")
+    several = tuple(offered)
     if bool(several) == bool(service):
         raise InvalidField("service", "give either service= and port=, or services=")
     if not several:

@@ -73,6 +73,9 @@ class Transport:
         budget_s: float = limits.CLIENT_TIMEOUT_MS / 1000,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
+        if urls is None:
+            # What a variable of the environment that is not set becomes in os.environ.get.
+            raise InvalidField("url", "None is no registry's URL", advice="for example http://127.0.0.1:7500")
         texts = [urls] if isinstance(urls, str) else list(urls)
         texts = [text.strip() for joined in texts for text in joined.split(",") if text.strip()]
         if not texts:

@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
 
 
-def build_parser(row: CommandRow) -> argparse.ArgumentParser:
+def build_parser(row: CommandRow) -> Parser:
     """The complete parser of one command."""
     parser = Parser(prog=f"townhall {row.name}", description=row.about[0].upper() + row.about[1:] + ".")
     command = load_command(row)
@@ -70,7 +70,9 @@ def _dispatch(argv: list[str]) -> int:
     own, trailing = argv[1:], []
     if row.trailing and "--" in own:
         own, trailing = own[: own.index("--")], own[own.index("--") + 1 :]
-    arguments = build_parser(row).parse_args([*leading, *own])
+    parser = build_parser(row)
+    parser.runs_commands = row.trailing
+    arguments = parser.parse_args([*leading, *own])
     arguments.trailing = trailing
     return _guarded(row, arguments)
 

@@ -15,6 +15,9 @@ __all__ = ["Parser"]
 class Parser(argparse.ArgumentParser):
     """Exits with 2 and one line: what is wrong, the nearest option if one was mistyped, and where help is."""
 
+    runs_commands = False
+    """Whether what stands behind '--' is a command to run."""
+
     def __init__(self, **keywords: object) -> None:
         keywords.setdefault("allow_abbrev", False)
         super().__init__(**keywords)  # type: ignore[arg-type]
@@ -35,12 +38,14 @@ def option_names(parser: argparse.ArgumentParser) -> Iterator[str]:
                 yield from option_names(child)
 
 
-def _hint(parser: argparse.ArgumentParser, message: str) -> str:
+def _hint(parser: Parser, message: str) -> str:
     prefix = "unrecognized arguments: "
     if not message.startswith(prefix):
         return ""
     import difflib  # noqa: PLC0415 - only for a mistake
 
     wrong = message.removeprefix(prefix).split()[0].partition("=")[0]
+    if parser.runs_commands and not wrong.startswith("-"):
+        return "; the command to run stands behind '--'"
     near = difflib.get_close_matches(wrong, sorted(set(option_names(parser))), 1, 0.6)
     return f"; did you mean {near[0]}?" if near else ""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +43,21 @@ class Told:
             return lookout
 
         return asyncio.run(main())
+
+
+def test_what_is_not_well_for_long_is_looked_at_less_often(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("townhall.agent.lookout.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": noted}))
+    monkeypatch.setattr("townhall.agent.lookout._EAGER_FOR_S", 0.0)
+    told.found["a"] = [Finding(CRITICAL, "404")]
+    told.run({"it": check(interval_ms=60_000)}, lambda: told.looks > 3)
+    assert set(slept) == {1.0}
 
 
 @pytest.fixture

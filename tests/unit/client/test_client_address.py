@@ -56,6 +56,7 @@ def test_the_choice(monkeypatch: pytest.MonkeyPatch, choice: AddressChoice, addr
         (AddressChoice(interface="wlan0"), "eth0, eth1, lo"),
         (AddressChoice(networks=("127.200.0.0/16",)), "no address of this machine"),
         (AddressChoice(networks=("127.0.0.0/99",)), "networks"),
+        (AddressChoice(networks="127.0.0.0/8"), "is a text and no list"),
     ],
 )
 def test_no_such_address_is_said(monkeypatch: pytest.MonkeyPatch, choice: AddressChoice, words: str) -> None:

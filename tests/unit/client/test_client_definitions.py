@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from townhall.client.definitions import Service
+from townhall.model.errors import InvalidField
 from townhall.model.instance import ServiceKey
 
 
@@ -25,3 +28,8 @@ def test_its_own_address_and_id_win() -> None:
     service = Service(name="user", port=80, address="::1", id="me")
     registration = service.registration(address="127.0.0.1", claim="", ttl_ms=None, lease="7")
     assert (registration.address, registration.id, registration.lease) == ("::1", "me", "7")
+
+
+def test_one_text_is_no_list_of_tags() -> None:
+    with pytest.raises(InvalidField, match=r"tags: 'v2' is a text and no list \(use \['v2'\]\)"):
+        Service(name="user", port=80, tags="v2")

@@ -25,6 +25,8 @@ def test_urls_may_be_one_or_several() -> None:
     for nothing in ("", [], [" , "]):
         with pytest.raises(InvalidField):
             Transport(nothing)
+    with pytest.raises(InvalidField, match="url: None is no registry's URL"):
+        Transport(None)  # type: ignore[arg-type]
 
 
 def test_the_next_is_asked_when_one_is_away_and_then_preferred() -> None:

@@ -33,3 +33,15 @@ def test_errors_are_one_line_and_exit_2(argv, needle, capsys):
     assert error.count("\n") == 1
     assert error.startswith("townhall: ")
     assert "--help' shows" in error
+
+
+def test_a_command_without_its_dashes_is_recognised(capsys):
+    parser = Parser(prog="townhall run")
+    parser.add_argument("--name")
+    parser.runs_commands = True
+    for argv in (["--name", "a", "echo", "hi"], ["--nmae", "a"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(argv)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "unrecognized arguments: echo hi; the command to run stands behind '--' (" in first
+    assert "did you mean --name?" in second
