@@ -5,6 +5,7 @@ Raises ``InvalidField`` that names the place and what is allowed; nothing is hal
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from typing import Any, Final, TypeVar
@@ -238,7 +239,9 @@ def _converted(value: Any, kind: type[_Struct], where: str) -> _Struct:
         raise InvalidField(where, "must be a table")
     unknown = [name for name in value if name not in known]
     if unknown:
-        raise InvalidField(f"{where}: {unknown[0]}", f"is not known; there are {', '.join(sorted(known))}")
+        near = difflib.get_close_matches(unknown[0], sorted(known), 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+        raise InvalidField(f"{where}: {unknown[0]}", f"is not known; {hint}")
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["Setting", "Writer"]
 
 _log = logging.getLogger(__name__)
+_ROOM_PAUSE_S: Final = 60.0
+"""Between two lines of the log about a full disk."""
 
 WAITING_SCAN_COUNT: Final = 64
 """Commands that may be passed over in a row of waiting ones before the group is closed: a queue for one hot key must
@@ -100,6 +102,8 @@ class Writer:
         """Why no writes are accepted any more; cleared by opening the engine anew, which is a restart."""
         self.full = False
         """The last append found the disk full."""
+        self._room_told = False
+        self._room_told_at_s = -_ROOM_PAUSE_S
         self.commands = self.commits = self.groups = self.refusals = self.conflicts = 0
         self.callback_errors = self.decide_errors = 0
         self.group_max = 0
@@ -174,13 +178,13 @@ class Writer:
         except (OutcomeUnknown, EngineFailed) as error:
             self._fail(group, error)
         except TownhallError as error:
-            self.full = isinstance(error, EngineFull)
+            self._note_room(error)
             self._refuse(group, error)
         except Exception as error:
             _log.exception("append failed in an unforeseen way")
             self._fail(group, OutcomeUnknown(f"the engine broke: {error}", advice="read before trying again"))
         else:
-            self.full = False
+            self._note_room(None)
             self.append_latency.add((time.perf_counter_ns() - began_ns) // 1000)
             assert position == self.setting.state.position + len(group.blobs)
             self._conclude(group)
@@ -299,6 +303,17 @@ class Writer:
         for entry in self.setting.engine.follow(state.position):
             commit = decode_commit(entry.blob, entry.position)
             self._publish(evolve(state, commit), 1, len(entry.blob))
+
+    def _note_room(self, error: TownhallError | None) -> None:
+        """What an append has found. The log is told once a minute: where there is little room, small writes still fit."""
+        self.full = isinstance(error, EngineFull)
+        now_s = time.monotonic()
+        if self.full and now_s >= self._room_told_at_s + _ROOM_PAUSE_S:
+            self._room_told_at_s, self._room_told = now_s, True
+            _log.error("writes are refused: %s", error)
+        elif error is None and self._room_told:
+            self._room_told = False
+            _log.warning("there is room in the journal again, writes are accepted")
 
     def _refuse(self, group: Group, error: TownhallError) -> None:
         self.refusals += len(group.members)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import importlib
 import logging
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +24,7 @@ from townhall.ops.compactor import ProcessCompactor
 from townhall.ops.dns import dns_server
 from townhall.ops.extension import Backups, Extended
 from townhall.ops.faces import FACES
+from townhall.ops.listen import why_not
 from townhall.ops.metrics import dns_metrics, grpc_metrics, http_metrics, process_metrics
 from townhall.ops.probing import probe_options, start_probes
 from townhall.ops.ties import put_ties, ties_of
@@ -234,7 +233,7 @@ async def _listen(built: Assembled, settings: Settings, name: str, where: Endpoi
             if isinstance(faces.grpc, EtcdFace):
                 faces.grpc.identity.listens(_client_url(built, where._replace(port=port)))
     except OSError as error:
-        raise CouldNotStart(f"--{name} {where}: {_why_not(error, name)}") from error
+        raise CouldNotStart(f"--{name} {where}: {why_not(error, name)}") from error
     except InvalidField as error:
         raise CouldNotStart(str(error)) from error
     built.addresses[name] = where._replace(host=host, port=port)
@@ -299,16 +298,3 @@ def _client_url(built: Assembled, where: Endpoint) -> str:
 
 
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "::", "", "localhost"})  # noqa: S104 - looked for, not bound
-_REASONS: Final[Mapping[int, str]] = {
-    errno.EADDRINUSE: "the address is in use; stop what listens there, or choose another port (0 takes a free one{or_off})",
-    errno.EACCES: "this user may not listen there; choose a port above 1023",
-    errno.EADDRNOTAVAIL: "this machine has no such address; choose one it has, such as 127.0.0.1",
-}
-
-
-def _why_not(error: OSError, face: str) -> str:
-    if isinstance(error, socket.gaierror):
-        return "the host name cannot be resolved; use an address such as 127.0.0.1"
-    # --dev and --all turn on what nobody asked for by name.
-    or_off = "" if face == "native" else f", --{face} off does without"
-    return _REASONS.get(error.errno or 0, str(error.strerror or error)).format(or_off=or_off)

@@ -20,7 +20,7 @@ from townhall.gateway.config import FileConfig, read_config
 from townhall.gateway.gateway import Gateway
 from townhall.gateway.routes import Route
 from townhall.model.errors import InvalidField
-from townhall.ops.listen import Endpoint, endpoint
+from townhall.ops.listen import Endpoint, endpoint, why_not
 from townhall.ops.loops import say_ready, stop_on_signals
 from townhall.ops.metrics import process_metrics
 from townhall.ops.notify import notify
@@ -186,13 +186,13 @@ async def _listen(gateway: Gateway, config: FileConfig, certificates: Certificat
             try:
                 found[name] = Endpoint(*await gateway.listen(where.host, where.port, tls=tls))
             except OSError as error:
-                raise CouldNotServe(f"--listen {where} cannot be used: {error.strerror or error}") from error
+                raise CouldNotServe(f"--listen {where}: {why_not(error)}") from error
     where = endpoint(config.admin or "off", usual_port=_ADMIN_PORT, field="admin")
     if where is not None:
         try:
             found["admin"] = Endpoint(*await gateway.listen_admin(where.host, where.port, process_metrics))
         except OSError as error:
-            raise CouldNotServe(f"--admin {where} cannot be used: {error.strerror or error}") from error
+            raise CouldNotServe(f"--admin {where}: {why_not(error)}") from error
     return found
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import socket
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from townhall.model import limits
 from townhall.model.errors import InvalidField
 
-__all__ = ["OFF", "USUAL", "Endpoint", "endpoint"]
+__all__ = ["OFF", "USUAL", "Endpoint", "endpoint", "why_not"]
 
 USUAL: Final = "on"
 """How 'the usual port' is written in a file or the environment; on the command line it is the option without value."""
@@ -57,3 +60,19 @@ def endpoint(value: str, *, usual_port: int, field: str) -> Endpoint | None:
 
 def _bad(field: str, value: str, reason: str) -> InvalidField:
     return InvalidField(field, f"{value!r}: {reason}", advice="use HOST:PORT, PORT, 'on' (the usual port) or 'off'")
+
+
+_REASONS: Final[Mapping[int, str]] = {
+    errno.EADDRINUSE: "the address is in use; stop what listens there, or choose another port (0 takes a free one{or_off})",
+    errno.EACCES: "this user may not listen there; choose a port above 1023",
+    errno.EADDRNOTAVAIL: "this machine has no such address; choose one it has, such as 127.0.0.1",
+}
+
+
+def why_not(error: OSError, face: str = "") -> str:
+    """Why nobody can listen there, and what to do; ``face`` is one that the registry does without, too."""
+    if isinstance(error, socket.gaierror):
+        return "the host name cannot be resolved; use an address such as 127.0.0.1"
+    # --dev and --all turn on what nobody asked for by name.
+    or_off = "" if face in ("", "native") else f", --{face} off does without"
+    return _REASONS.get(error.errno or 0, str(error.strerror or error)).format(or_off=or_off)

@@ -108,6 +108,11 @@ def test_mistakes_are_named_with_their_place(text: str, place: str) -> None:
     assert error.value.fields["field"] == place
 
 
+def test_a_misspelt_key_is_told_the_right_one() -> None:
+    with pytest.raises(InvalidField, match=r"retires: is not known; did you mean retries\?"):
+        read_config('[[route]]\nservice = "s"\nretires = 1')
+
+
 def test_too_many_routes() -> None:
     text = "".join(f'[[route]]\npath = "/{number}"\nservice = "s"\n' for number in range(PROXY_ROUTES_MAX + 1))
     with pytest.raises(InvalidField, match="more than"):

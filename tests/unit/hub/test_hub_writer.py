@@ -258,7 +258,7 @@ def test_a_group_is_limited_in_size_and_a_commit_that_is_too_large_is_refused(mo
     running(body, engine)
 
 
-def test_a_full_disk_refuses_and_gets_well_again() -> None:
+def test_a_full_disk_refuses_and_gets_well_again(caplog: pytest.LogCaptureFixture) -> None:
     async def body(bench: Running) -> None:
         assert isinstance(await bench.result(register("a")), EngineFull)
         assert bench.hub.writer.full
@@ -268,7 +268,23 @@ def test_a_full_disk_refuses_and_gets_well_again() -> None:
         assert outcome.position == 1
         assert bench.hub.status()["engine"] == "ok"
 
-    running(body, faulty(Fault.FULL))
+    with caplog.at_level(logging.WARNING):
+        running(body, faulty(Fault.FULL))
+    said = [record.getMessage() for record in caplog.records if record.name == "townhall.hub.writer"]
+    assert [line.partition(":")[0] for line in said] == [
+        "writes are refused",
+        "there is room in the journal again, writes are accepted",
+    ]
+
+
+def test_the_log_does_not_repeat_that_the_disk_is_full(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(bench: Running) -> None:
+        for _ in range(3):
+            assert isinstance(await bench.result(register("a")), EngineFull)
+
+    with caplog.at_level(logging.ERROR):
+        running(body, faulty(Fault.FULL, Fault.FULL, Fault.FULL))
+    assert caplog.text.count("writes are refused") == 1
 
 
 @pytest.mark.parametrize("fault", [Fault.UNKNOWN_DURABLE, Fault.UNKNOWN_LOST, Fault.TORN])

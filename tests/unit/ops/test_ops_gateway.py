@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,7 +18,7 @@ import pytest
 
 from townhall.ops import gateway, loops
 from townhall.ops.cli import run
-from townhall.ops.exits import USAGE
+from townhall.ops.exits import FAILED, USAGE
 from townhall_process import environment, until
 
 PARTS = (gateway, loops)
@@ -100,8 +101,19 @@ def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text('[[route]]\npath = "a"\nservice = "user"\n')
     assert run(["gateway", "check", str(file)]) == USAGE
     assert "route 1: path" in capsys.readouterr().err
+    assert run(["gateway", "--config", str(file)]) == USAGE
+    assert f"--config {file}: route 1: path" in capsys.readouterr().err
     assert run(["gateway", "check"]) == USAGE
     assert run(["gateway", "check", str(tmp_path / "none")]) == USAGE
+
+
+def test_a_taken_port_is_told_as_by_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert run(["gateway", "--route", "/a=static://127.0.0.1:1", "--listen", listen]) == FAILED
+    assert f"--listen {listen}: the address is in use; stop what listens there, or choose" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

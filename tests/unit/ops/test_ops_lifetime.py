@@ -10,11 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from townhall.ops import assembly
 from townhall.ops.assembly import Assembled, CouldNotStart, assemble, http_options, rules_of
 from townhall.ops.config import load
 from townhall.ops.lifetime import Life, ready_line, waits_for_bootstrap, warnings_of
-from townhall.ops.listen import Endpoint
+from townhall.ops.listen import Endpoint, why_not
 
 
 @pytest.fixture(autouse=True)
@@ -79,13 +78,13 @@ def test_http_options_follow_the_settings():
     ],
 )
 def test_every_reason_says_what_to_do(error, needle):
-    assert needle in assembly._why_not(error, "native")
+    assert needle in why_not(error, "native")
 
 
 def test_a_face_that_nobody_asked_for_by_name_can_be_left_out():
     taken = OSError(errno.EADDRINUSE, "in use")
-    assert "--consul off does without" in assembly._why_not(taken, "consul")
-    assert "off" not in assembly._why_not(taken, "native")
+    assert "--consul off does without" in why_not(taken, "consul")
+    assert "off" not in why_not(taken, "native")
 
 
 def test_assembled_in_memory_it_listens_and_stops():

@@ -68,9 +68,12 @@ def _run(arguments: argparse.Namespace) -> int:
             environ=os.environ,
             ready_json=arguments.ready_json,
         )
-        config = life.read()
     except InvalidField as error:
         return complain(str(error), USAGE)
+    try:
+        config = life.read()
+    except InvalidField as error:
+        return complain(f"--config {arguments.config}: {error}", USAGE)
     except OSError as error:
         return complain(f"--config {arguments.config}: {error.strerror}", USAGE)
     if not config.routes and not config.options.auto:
