@@ -20,7 +20,9 @@ async def with_instances(directory, count: int, use) -> object:
         for number in range(count):
             done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
             key = ServiceKey("default", "default", "web")
-            hub.submit(Register(key=key, id=f"web-{number}", address="127.0.0.1", port=80), INTERNAL, done.set_result)
+            # Persistent, so that none is silent for too long on a slow machine.
+            command = Register(key=key, id=f"web-{number}", address="127.0.0.1", port=80, persistent=True)
+            hub.submit(command, INTERNAL, done.set_result)
             await done
         return await use(hub)
     finally:
