@@ -185,7 +185,9 @@ def test_what_stops_the_demo_is_its_exit_code(error, code, monkeypatch, capsys):
 
     monkeypatch.setattr(play_module, "_run", fail)
     assert run_demo(pace=1.0, plain=True) == code
-    assert "townhall: " in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "townhall: " in said.err
+    assert "NOT GOOD" not in said.out, "there was no call to count"
 
 
 def test_the_pace_has_bounds():

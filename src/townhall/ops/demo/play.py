@@ -50,11 +50,13 @@ def run_demo(*, pace: float, plain: bool) -> int:
     # What the SDK warns of is what the demo does on purpose, and it would tear the picture.
     sdk_log = logging.getLogger("townhall.client")
     level_before = sdk_log.level
+    told = True
     sdk_log.setLevel(logging.CRITICAL)
     try:
         with tempfile.TemporaryDirectory(prefix="townhall-demo-") as directory:
             asyncio.run(_run(Path(directory), board, screen, pace))
     except StageFailed as error:
+        told = board.calls > 0  # Without a call there is nothing to count.
         return complain(str(error), FAILED)
     except (asyncio.CancelledError, KeyboardInterrupt):
         board.interrupted = True
@@ -62,7 +64,8 @@ def run_demo(*, pace: float, plain: bool) -> int:
         return INTERRUPTED
     finally:
         sdk_log.setLevel(level_before)
-        screen.close(board)
+        if told:
+            screen.close(board)
     if not board.good:
         return FAILED
     sys.stdout.write(_AFTER)
