@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -22,7 +23,7 @@ from townhall.gateway.plane import Plane
 from townhall.gateway.routes import Route, RouteTable
 from townhall.gateway.services import Service
 from townhall.model.errors import InvalidField, TownhallError
-from townhall.model.limits import LISTEN_BACKLOG_COUNT
+from townhall.model.limits import LISTEN_BACKLOG_COUNT, UNSENT_IN_KERNEL_SIZE_MAX
 
 __all__ = ["Gateway"]
 
@@ -199,6 +200,8 @@ async def listening(
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if sys.platform == "linux":
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL_SIZE_MAX)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind(address)

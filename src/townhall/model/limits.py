@@ -308,6 +308,9 @@ LINGER_TIMEOUT_MS: Final = 1_000
 """After an early answer we read on for so long, since closing over unread bytes resets the connection and loses it."""
 LISTEN_BACKLOG_COUNT: Final = 4_096
 """Connections the kernel holds for us (it cuts this to somaxconn): a restart brings all clients back at once."""
+UNSENT_IN_KERNEL_SIZE_MAX: Final = 131_072
+"""Of one connection, as far as Linux can be told: what lies there moves in steps of a third of its buffer, up to megabytes,
+so a peer that reads slowly would look as if it did not read at all."""
 TIMER_TICK_MS: Final = 50
 """Grain of the HTTP timeouts; ends of long polls come up to so much late."""
 DUPLEX_PENDING_MAX: Final = 256

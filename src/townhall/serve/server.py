@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 from townhall.face import Face
 from townhall.face.grpc import GrpcFace
 from townhall.hub import Hub
-from townhall.model.limits import FANOUT_SLICE_COUNT, LISTEN_BACKLOG_COUNT, TIMER_TICK_MS
+from townhall.model.limits import (
+    FANOUT_SLICE_COUNT,
+    LISTEN_BACKLOG_COUNT,
+    TIMER_TICK_MS,
+    UNSENT_IN_KERNEL_SIZE_MAX,
+)
 from townhall.serve.calls import CallDriver, GrpcOptions
 from townhall.serve.counters import Counters, GrpcCounters
 from townhall.serve.driver import Driver
@@ -76,8 +82,11 @@ class HttpServer:
         listening = socket.socket(family, socket.SOCK_STREAM)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Accepted sockets inherit it: a peer that lost its power is noticed in the end.
+            # Accepted sockets inherit what follows: a peer that lost its power is noticed in the end, and one that is slow
+            # is seen to read.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if sys.platform == "linux":
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL_SIZE_MAX)
             if family == socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listening.bind(address)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -12,6 +13,7 @@ from serve_support import Answer, Serving, get, post, run_loop, serving, until
 
 from townhall.core import Outcome
 from townhall.face import Reply
+from townhall.model.limits import UNSENT_IN_KERNEL_SIZE_MAX
 
 SEQUENCE = (
     get("/hello")
@@ -398,7 +400,26 @@ def test_a_slow_reader_gets_everything_as_long_as_it_reads() -> None:
             assert received > 3_000_000
             assert server.counters.timed_out == 0
 
-    serving(test, stream_stall_timeout_ms=2_000)
+    serving(test, stream_stall_timeout_ms=20_000)
+
+
+def test_what_a_slow_reader_takes_is_seen_long_before_the_kernel_has_room_for_a_third() -> None:
+    async def test(server: Serving) -> None:
+        with slow_socket(server) as peer:
+            peer.send(get("/large/8000000"))
+            await until(lambda: server.counters.open)
+            connection: Any = next(iter(server.server._peers.connections))
+            unsent = connection._transport.get_write_buffer_size
+            await until(unsent)
+            # What the kernel takes at once it has taken after some turns.
+            for _ in range(20):
+                await asyncio.sleep(0.005)
+            before, received = unsent(), 0
+            while received < 2 * UNSENT_IN_KERNEL_SIZE_MAX:
+                received += len(await asyncio.get_running_loop().sock_recv(peer, 30_000))
+            await until(lambda: unsent() < before)
+
+    serving(test)
 
 
 @pytest.mark.parametrize(
