@@ -79,8 +79,10 @@ class Response:
 class HttpClient:
     """A pool of connections. Belongs to the event loop it is used in; in another one, after that has ended, it begins anew."""
 
-    def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, instances: bool = False) -> None:
+        """``instances``: it calls servers that close idle connections when they like, see ``CLIENT_REUSE_UNSAFE_MS``."""
         self._ssl_context = ssl_context
+        self._instances = instances
         self._home = Home()
         self._idle: dict[Origin, deque[Connection]] = {}
         self._busy: set[Connection] = set()
@@ -146,7 +148,7 @@ class HttpClient:
         data = request.render()
         self._settle()
         while True:
-            pooled = self._take(request.origin)
+            pooled = self._take(request.origin, unsafe=self._instances and request.method not in IDEMPOTENT)
             connection = pooled or await self._connect(request.origin)
             try:
                 progress.sent = True
@@ -183,10 +185,13 @@ class HttpClient:
         self._busy.add(connection)
         return connection
 
-    def _take(self, origin: Origin) -> Connection | None:
+    def _take(self, origin: Origin, *, unsafe: bool) -> Connection | None:
         """The kept connection used last: the others get a chance to grow old."""
         idle = self._idle.get(origin)
-        oldest = asyncio.get_running_loop().time() - limits.CLIENT_IDLE_MS / 1000
+        now = asyncio.get_running_loop().time()
+        if unsafe and idle and idle[-1].idle_since < now - limits.CLIENT_REUSE_UNSAFE_MS / 1000:
+            return None
+        oldest = now - limits.CLIENT_IDLE_MS / 1000
         while idle:
             connection = idle.pop()
             if connection.usable and connection.idle_since > oldest:

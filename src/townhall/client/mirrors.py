@@ -57,7 +57,7 @@ class SharedMirror:
             files = SnapshotFiles(directory, registry.transport.origins)
             interface_files = InterfaceFiles(directory)
         self.mirror = Mirror(registry, name=key.name or own_name(), files=files)
-        self.http = HttpClient(ssl_context=key.ssl_context)
+        self.http = HttpClient(ssl_context=key.ssl_context, instances=True)
         """For calls to instances; it ends with the mirror."""
         self.interfaces = InterfaceBook(InterfaceStore(registry), self.http, interface_files)
         """What the instances of all services offer."""

@@ -85,7 +85,7 @@ class SourceMirror:
     """One service from one source: pictures, changes and age as ``mirror.Mirror`` gives them. ``release`` ends it."""
 
     def __init__(self, key: ServiceKey, source: Static | Dns) -> None:
-        self.http = HttpClient()
+        self.http = HttpClient(instances=True)
         self.interfaces = InterfaceBook(None, self.http)
         """Empty: an address alone names no revision."""
         self._key = key

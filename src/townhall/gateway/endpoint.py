@@ -22,7 +22,7 @@ __all__ = ["Endpoint", "EndpointHttp1"]
 
 _Protocol = TypeVar("_Protocol", bound="Outbound | OutboundHttp2")
 _REUSE_S = limits.PROXY_INSTANCE_IDLE_MS / 1000
-_REUSE_UNSAFE_S = limits.PROXY_REUSE_UNSAFE_MS / 1000
+_REUSE_UNSAFE_S = limits.CLIENT_REUSE_UNSAFE_MS / 1000
 
 
 class Endpoint(ABC):

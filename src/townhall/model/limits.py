@@ -477,9 +477,6 @@ PROXY_IDLE_PER_INSTANCE_MAX: Final = 256
 """Kept-alive connections to one instance."""
 PROXY_INSTANCE_IDLE_MS: Final = 55_000
 """A connection idle for longer is not used again: below the 60 s after which many servers close it."""
-PROXY_REUSE_UNSAFE_MS: Final = 1_000
-"""What must not be sent twice takes a kept connection only when it was used within this: many servers close theirs after
-two to five seconds, and a request that meets the closing is lost."""
 PROXY_CONNECTIONS_PER_INSTANCE_MAX: Final = 1_024
 """Envoy's circuit breaker."""
 PROXY_PENDING_MAX: Final = 1_024
@@ -577,6 +574,9 @@ CLIENT_CONNECTIONS_IDLE_MAX: Final = 32
 """Kept-alive connections per peer; more are closed when their request is done."""
 CLIENT_IDLE_MS: Final = 55_000
 """A connection idle for longer is not used again: below the 60 s after which most servers and balancers close it."""
+CLIENT_REUSE_UNSAFE_MS: Final = 1_000
+"""What must not be sent twice takes a kept connection to an instance only when it was used within this, the gateway's
+requests too: many servers close theirs after two to five seconds, and a request that meets the closing is lost."""
 CLIENT_STREAM_SILENCE_MS: Final = 45_000
 """A stream on which nothing came for three heartbeats is dead (``STREAM_HEARTBEAT_MS``)."""
 CLIENT_LOST_MS: Final = 30_000

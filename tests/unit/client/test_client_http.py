@@ -145,6 +145,35 @@ def test_the_pool_has_a_size_and_an_age(monkeypatch: pytest.MonkeyPatch) -> None
     run(main())
 
 
+def test_what_must_not_be_sent_twice_takes_no_connection_that_an_instance_may_be_closing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connections = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(ok(b""))
+
+    async def main() -> None:
+        async with serving(script) as origin, HttpClient(instances=True) as http, HttpClient() as other:
+            for client in (http, other):
+                for method in ("GET", "POST"):
+                    await client.request(Request(origin, method, "/"))
+            assert connections == 2
+            monkeypatch.setattr(limits, "CLIENT_REUSE_UNSAFE_MS", -1)
+            await http.request(Request(origin, "POST", "/"))
+            assert connections == 3
+            # The one that was passed over still serves what may be sent twice, and a registry's are kept for long.
+            assert len(http._idle[origin]) == 2
+            await http.request(Request(origin, "GET", "/"))
+            await other.request(Request(origin, "POST", "/"))
+            assert connections == 3
+
+    run(main())
+
+
 def test_cancelling_leaves_no_connection_behind() -> None:
     async def main() -> None:
         async with serving(answering(close=False)) as origin, HttpClient() as http:

@@ -67,7 +67,7 @@ def test_connections_are_kept_for_a_while_and_not_many(monkeypatch: pytest.Monke
         assert kept is not None
         assert kept.reused
         endpoint.release(kept)
-        kept.idle_since -= limits.PROXY_REUSE_UNSAFE_MS / 1000 + 1
+        kept.idle_since -= limits.CLIENT_REUSE_UNSAFE_MS / 1000 + 1
         assert endpoint.take(unsafe=True) is None
         assert endpoint.take(unsafe=False) is kept
         endpoint.release(kept)
