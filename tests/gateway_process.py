@@ -25,7 +25,7 @@ class GatewayProcess:
     def __init__(self, *options: str) -> None:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "townhall.ops.cli", "gateway", "--listen", "0", "--ready-json", *options],
+            [sys.executable, "-m", "townhall", "gateway", "--listen", "0", "--ready-json", *options],
             env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

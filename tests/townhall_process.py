@@ -18,7 +18,7 @@ from typing import Any
 from free_ports import free_port
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
-PLAIN_COMMAND = (sys.executable, "-m", "townhall.ops.cli")
+PLAIN_COMMAND = (sys.executable, "-m", "townhall")
 DEADLINE_S = 120.0
 # --dev turns every face on at its usual port; several registries of several test processes would meet there. A test
 # that wants one of these asks for it with an option, which wins over the environment.

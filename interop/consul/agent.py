@@ -38,7 +38,7 @@ def main() -> None:
     settings = json.loads(given.config.read_text()) if given.config else {}
     python = os.environ.get("TOWNHALL_PYTHON", sys.executable)
     command = [
-        python, "-m", "townhall.ops.cli", "up", "--data", str(given.data), "--datacenter", given.datacenter,
+        python, "-m", "townhall", "up", "--data", str(given.data), "--datacenter", given.datacenter,
         "--native", f"{given.bind}:0", "--consul", f"{given.client}:8500",
     ]  # fmt: skip
     if given.node:

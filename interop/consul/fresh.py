@@ -33,7 +33,7 @@ class Fresh:
             environment[f"TOWNHALL_{face.upper()}"] = "off"
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [COMMAND, "-m", "townhall.ops.cli", "up", *options],
+            [COMMAND, "-m", "townhall", "up", *options],
             env=environment, stdout=subprocess.PIPE, stderr=self.errors, text=True,
         )  # fmt: skip
         assert self._process.stdout is not None

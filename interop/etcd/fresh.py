@@ -36,7 +36,7 @@ def free_port() -> int:
 def townhall(options: Sequence[str]) -> list[str]:
     """The command that starts Townhall with its etcd face on a free port."""
     faces = ["--native", "0", "--etcd", "0"]
-    return [sys.executable, "-m", "townhall.ops.cli", "up", "--dev", *faces, "--ready-json", *options]
+    return [sys.executable, "-m", "townhall", "up", "--dev", *faces, "--ready-json", *options]
 
 
 def etcd(binary: str, folder: Path, port: int) -> list[str]:

@@ -44,9 +44,12 @@ def imports(path: Path, *, package: str) -> Iterator[tuple[int, str]]:
 def room(module: str) -> str:
     """``townhall.face.native.keys`` → ``face.native``; ``townhall.core.state`` → ``core``; the package itself → ''.
 
-    The modules beside it (``townhall.httpx``) are front doors of the SDK's adapters and belong to the package itself.
+    The modules beside it (``townhall.httpx``) are front doors of the SDK's adapters and belong to the package itself;
+    only ``townhall.__main__`` is one of the command line.
     """
     parts = module.split(".")[1:]
+    if parts == ["__main__"]:
+        return "ops"
     if len(parts) == 1 and (SOURCE / f"{parts[0]}.py").is_file():
         return ""
     if parts[:1] == ["face"] and len(parts) > 1 and (SOURCE / "face" / parts[1]).is_dir():

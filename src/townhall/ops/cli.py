@@ -23,7 +23,7 @@ _LEADING_OPTIONS: Final = ("--server", "--token", "--namespace", "--group", "--t
 
 
 def main() -> NoReturn:
-    """Entry point of the ``townhall`` script."""
+    """Entry point of the ``townhall`` script and of ``python -m townhall``."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -152,7 +152,3 @@ def _help() -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

@@ -139,7 +139,7 @@ class _Job:
 
     async def _make(self, target: str) -> None:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "townhall.ops.cli", "backup", target, "--data", str(self._data),
+            sys.executable, "-P", "-m", "townhall", "backup", target, "--data", str(self._data),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )  # fmt: skip

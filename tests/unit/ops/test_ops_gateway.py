@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +13,11 @@ from threading import Thread
 
 import pytest
 
+from gateway_process import gateway as gateway_running
 from townhall.ops import gateway, loops
 from townhall.ops.cli import run
 from townhall.ops.exits import FAILED, USAGE
-from townhall_process import environment, until
+from townhall_process import until
 
 PARTS = (gateway, loops)
 
@@ -42,24 +40,6 @@ def instance(body: bytes = b"hello") -> Iterator[int]:
         server.shutdown()
 
 
-@contextmanager
-def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "townhall.ops.cli", "gateway", "--listen", "0", "--ready-json", *options],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        ready = json.loads(process.stdout.readline())
-        yield process, f"http://{ready['listen']['http']}"
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
 def body_of(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=120) as answer:
         return bytes(answer.read())
@@ -69,11 +49,10 @@ def test_a_route_on_the_command_line(tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     with (
         instance() as port,
-        serving("--route", f"/a=static://127.0.0.1:{port}", "--access-log", str(log)) as (process, url),
+        gateway_running("--route", f"/a=static://127.0.0.1:{port}", "--access-log", str(log)) as process,
     ):
-        assert body_of(f"{url}/a/b") == b"hello"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(120) == 0
+        assert body_of(f"{process.url}/a/b") == b"hello"
+        assert process.terminate() == 0
     assert '"GET /a/b HTTP/1.1" 200 5' in log.read_text()
 
 
@@ -82,15 +61,15 @@ def test_new_routes_without_a_restart(tmp_path: Path, signalled: bool) -> None:
     file = tmp_path / "gateway.toml"
     with instance(b"first") as one, instance(b"second") as two:
         file.write_text(f'[[route]]\nservice = "static://127.0.0.1:{one}"\n')
-        with serving("--config", str(file)) as (process, url):
-            assert body_of(url) == b"first"
+        with gateway_running("--config", str(file)) as process:
+            assert body_of(process.url) == b"first"
             file.write_text("this is not TOML")
-            process.send_signal(signal.SIGHUP)
-            assert body_of(url) == b"first"
+            process.process.send_signal(signal.SIGHUP)
+            assert body_of(process.url) == b"first"
             file.write_text(f'[[route]]\nservice = "static://127.0.0.1:{two}"\n')
             if signalled:
-                process.send_signal(signal.SIGHUP)
-            until(lambda: body_of(url) == b"second", what="the new route")
+                process.process.send_signal(signal.SIGHUP)
+            until(lambda: body_of(process.url) == b"second", what="the new route")
 
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

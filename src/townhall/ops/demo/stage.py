@@ -83,7 +83,7 @@ class Stage:
     async def start_registry(self) -> None:
         """Start it, or start it again on the same port and the same data. Raises ``StageFailed``."""
         arguments = [
-            "-m", "townhall.ops.cli", "up", "--ready-json", "--native", self.address, "--data", str(self.directory / "data"),
+            "-m", "townhall", "up", "--ready-json", "--native", self.address, "--data", str(self.directory / "data"),
             "--lease-ttl-min-ms", "500", "--reports-hold-ms", "2000", "--lease-eviction-grace-ttls", "4", "--log-level", "warning",
         ]  # fmt: skip
         self.registry = await self._start("registry", arguments)
@@ -102,7 +102,7 @@ class Stage:
         file = self.directory / "gateway.toml"
         file.write_text(_ROUTE.format(service=service))
         arguments = [
-            "-m", "townhall.ops.cli", "gateway", "--config", str(file), "--listen", "127.0.0.1:0", "--ready-json", "--server",
+            "-m", "townhall", "gateway", "--config", str(file), "--listen", "127.0.0.1:0", "--ready-json", "--server",
             self.url, "--log-level", "warning",
         ]  # fmt: skip
         self.gateway = await self._start("gateway", arguments)
@@ -121,7 +121,7 @@ class Stage:
             str(page.parent),
         ]
         arguments = [
-            "-m", "townhall.ops.cli", "run", "--name", service, "--id", name, "--port", "auto", "--check", "http:/",
+            "-m", "townhall", "run", "--name", service, "--id", name, "--port", "auto", "--check", "http:/",
             "--check-interval", "500ms", "--drain", "2s", "--address", "127.0.0.1", "--ttl", f"{TTL_MS}ms", "--server", self.url,
             "--", *program,
         ]  # fmt: skip
