@@ -323,17 +323,17 @@ def test_a_web_socket_is_a_tunnel() -> None:
 
 def test_a_call_is_unanswered_from_the_choice_to_the_answers_head() -> None:
     """What a drain is acknowledged by: then nothing is on its way to the instance any more."""
-    go = asyncio.Event()
+    go, end = asyncio.Event(), asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         await go.wait()
         if b"upgrade" in head:
             writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n")
-            await reader.read()
+            await end.wait()
         elif b" /dies" not in head:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-            await reader.read()
+            await end.wait()
 
     async def main() -> None:
         async with Stand(ONE, a=Instance(script=script)) as stand:
@@ -345,6 +345,7 @@ def test_a_call_is_unanswered_from_the_choice_to_the_answers_head() -> None:
                 (get("/dies", method="POST"), b"502"),
             ):
                 go.clear()
+                end.clear()
                 reader, writer = await stand.connect()
                 writer.write(raw)
                 await until(lambda: chooser.tally.running == 1)
@@ -352,8 +353,9 @@ def test_a_call_is_unanswered_from_the_choice_to_the_answers_head() -> None:
                 go.set()
                 assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 " + first)
                 assert not chooser.unanswered()
-                writer.close()
+                end.set()
                 await until(lambda: chooser.tally.running == 0)
+                writer.close()
 
     run(main())
 
