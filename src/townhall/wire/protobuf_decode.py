@@ -44,13 +44,15 @@ _TABLES: dict[type[Message], _Table] = {}
 
 def _compile(type_: type[Message]) -> _Table:
     declared = fields(type_)
-    made = _TABLES[type_] = _Table([field.default for field in declared], {})
+    reads: dict[int, _Read] = {}
     for field in declared:
         siblings = [other.place for other in declared if field.member_of and other.member_of == field.member_of]
         for wire_type, read in _readers(field):
-            made.reads[field.number << 3 | wire_type] = _alone(read, field, siblings) if siblings else read
+            reads[field.number << 3 | wire_type] = _alone(read, field, siblings) if siblings else read
         for wire_type in range(6):
-            made.reads.setdefault(field.number << 3 | wire_type, _mismatch(field.name, wire_type))
+            reads.setdefault(field.number << 3 | wire_type, _mismatch(field.name, wire_type))
+    # Kept when it is whole: another thread may decode the same type meanwhile, and would drop what it does not find.
+    made = _TABLES[type_] = _Table([field.default for field in declared], reads)
     return made
 
 

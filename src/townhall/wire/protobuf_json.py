@@ -118,10 +118,11 @@ def _names(type_: type[Message]) -> dict[str, Field]:
     """Fields by both of their names."""
     known = _NAMES.get(type_)
     if known is None:
-        known = _NAMES[type_] = {}
+        known = {}
         for field in fields(type_):
             known[field.name] = field
             known.setdefault(_camel(field.name), field)
+        _NAMES[type_] = known
     return known
 
 

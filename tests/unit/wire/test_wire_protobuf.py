@@ -9,7 +9,8 @@ from protobuf_samples import PAIRS, Colour, Sample
 
 from townhall.model import limits
 from townhall.model.errors import Malformed
-from townhall.wire.protobuf import fields
+from townhall.wire import protobuf_decode
+from townhall.wire.protobuf import Field, fields
 from townhall.wire.protobuf_decode import decode
 from townhall.wire.protobuf_encode import encode, varint
 
@@ -165,3 +166,19 @@ def test_a_list_of_messages_has_an_end() -> None:
     assert len(decode(Sample, b"\x52\x00" * most).children) == most
     with pytest.raises(Malformed, match="children"):
         decode(Sample, b"\x52\x00" * (most + 1))
+
+
+def test_another_thread_may_meet_a_type_while_it_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_one, met = protobuf_decode._readers, list[Sample]()
+
+    def readers(field: Field) -> list[tuple[int, protobuf_decode._Read]]:
+        # Where a thread may have to wait for another one, which decodes the same type.
+        if field.name == "text" and not met:
+            met.append(Sample())
+            met[0] = decode(Sample, encode(WHOLE))
+        return compile_one(field)
+
+    monkeypatch.setattr(protobuf_decode, "_TABLES", {})
+    monkeypatch.setattr(protobuf_decode, "_readers", readers)
+    assert decode(Sample, encode(WHOLE)) == WHOLE
+    assert met == [WHOLE]

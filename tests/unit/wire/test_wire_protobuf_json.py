@@ -12,6 +12,7 @@ from protobuf_samples import PAIRS, Sample
 
 from townhall.model import limits
 from townhall.model.errors import Malformed
+from townhall.wire import protobuf_json
 from townhall.wire.protobuf_json import decode, encode, from_shape
 
 
@@ -101,3 +102,19 @@ def test_any_value_is_a_message_or_malformed(value: Any) -> None:
     except Malformed:
         return
     assert decode(Sample, encode(message)) == message
+
+
+def test_another_thread_may_meet_a_type_while_its_names_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, met = {"oneNumber": "1", "text": "a"}, list[Sample]()
+    camel = protobuf_json._camel
+
+    def in_between(name: str) -> str:
+        if name == "text" and not met:
+            met.append(Sample())
+            met[0] = from_shape(Sample, shape)
+        return camel(name)
+
+    monkeypatch.setattr(protobuf_json, "_NAMES", {})
+    monkeypatch.setattr(protobuf_json, "_camel", in_between)
+    assert from_shape(Sample, shape) == Sample(text="a", one_number=1)
+    assert met == [Sample(text="a", one_number=1)]
