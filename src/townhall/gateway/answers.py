@@ -27,6 +27,8 @@ _HEAD: Final = re.compile(
     rb"HTTP/1\.([01]) ([1-5][0-9]{2})( [\t\x20-\x7e\x80-\xff]*+)?\r\n((?:" + _FIELD + rb")*+)\r\n"
 )
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+BODILESS: Final = (204, 304)
+"""Statuses whose answers end with their heads."""
 _FRAMING: Final = frozenset({b"content-length", b"via"})
 _memo: dict[bytes, AnswerHead] = {}
 
@@ -41,8 +43,8 @@ class AnswerHead:
     status: int
     reason: bytes
     """With the space before it; b"" for none."""
-    length: int | None
-    """What the fields say: a number, ``CHUNKED``, or None when they say nothing."""
+    length: int
+    """Of the body, unless it answers HEAD: a number, ``CHUNKED`` or ``UNTIL_CLOSE``."""
     announced: bytes
     """The value of Content-Length, which a HEAD's answer and a 304 may have without a body; b"" for none."""
     keep_alive: bool
@@ -116,7 +118,11 @@ class AnswerReader:
                     _memo.clear()
                 _memo[raw] = head
         if head.status >= 200:
-            self._begin(head)
+            length = body_length_of(head, self._method)
+            self.begun = True
+            self._keep_alive = head.keep_alive and length != UNTIL_CLOSE
+            self._reader.begin_body(length, size_max=None)
+            self.ended = not length
         return head
 
     def part(self) -> bytes:
@@ -143,19 +149,10 @@ class AnswerReader:
     def _until_close(self) -> bool:
         return not self._reader.ended and self._reader.left > 1 << 61
 
-    def _begin(self, head: AnswerHead) -> None:
-        length = body_length_of(head, self._method)
-        self.begun = True
-        self._keep_alive = head.keep_alive and length != UNTIL_CLOSE
-        self._reader.begin_body(length, size_max=None)
-        self.ended = not length
-
 
 def body_length_of(head: AnswerHead, method: bytes) -> int:
     """How long the body of this answer to this method is: a number, ``CHUNKED`` or ``UNTIL_CLOSE``."""
-    if method == b"HEAD" or head.status in (204, 304):
-        return 0
-    return UNTIL_CLOSE if head.length is None else head.length
+    return 0 if method == b"HEAD" else head.length
 
 
 def _read(raw: bytes) -> AnswerHead:
@@ -169,7 +166,8 @@ def _read(raw: bytes) -> AnswerHead:
     head = AnswerHead()
     head.status = int(match[2])
     head.reason = match[3] or b""
-    head.length, head.announced = _length(rows, old=old)
+    length, head.announced = _length(rows, old=old)
+    head.length = 0 if head.status in BODILESS else UNTIL_CLOSE if length is None else length
     options: frozenset[bytes] = frozenset()
     head.takes_upgrade = head.via = b""
     head.version = b"1.0" if old else b"1.1"

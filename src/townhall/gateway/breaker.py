@@ -14,10 +14,10 @@ __all__ = ["Breaker"]
 class Breaker:
     """Of one service; ``failures`` of 0 never opens."""
 
-    __slots__ = ("_count", "_failures", "_probing", "_until_s", "opened")
+    __slots__ = ("_count", "_probing", "_until_s", "failures", "opened")
 
     def __init__(self, failures: int) -> None:
-        self._failures = failures
+        self.failures = failures
         self._count = 0
         self._until_s = 0.0
         self._probing = False
@@ -26,7 +26,7 @@ class Breaker:
 
     def allows(self, *, now_s: float) -> bool:
         """Whether a request may begin; each that does is followed by ``ended``."""
-        if not self._failures or self._count < self._failures:
+        if not self.failures or self._count < self.failures:
             return True
         if now_s < self._until_s or self._probing:
             return False
@@ -39,14 +39,14 @@ class Breaker:
 
     def ended(self, *, failed: bool, now_s: float) -> None:
         """A request is over."""
-        if not self._failures:
+        if not self.failures:
             return
         if not failed:
             self._count = 0
             self._probing = False
             return
         self._count += 1
-        if self._count == self._failures or self._probing:
+        if self._count == self.failures or self._probing:
             self.opened += 1
             self._until_s = now_s + PROXY_OPEN_MS / 1000
             self._probing = False

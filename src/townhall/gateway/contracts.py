@@ -133,8 +133,8 @@ class Taker(Protocol):
         """A head, final or not. Raises ``PeerMisbehaved`` for one that nobody can use."""
         ...
 
-    def parts_came(self, carrier: Carrier, parts: list[bytes], *, ended: bool) -> None:
-        """Parts of the answer's body, perhaps none; also directly after its head."""
+    def body_came(self, carrier: Carrier, data: bytes, *, ended: bool) -> None:
+        """A part of the answer's body, perhaps nothing; always directly after its final head as well."""
         ...
 
     def broken(self, carrier: Carrier, detail: str) -> None:

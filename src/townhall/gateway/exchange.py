@@ -12,7 +12,6 @@ Phases: SEEKING (no instance yet), CONNECTING, SENT (the answer's head is awaite
 
 from __future__ import annotations
 
-import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -46,7 +45,7 @@ class Exchange:
     """Made for each request that has a service; ``start`` begins it."""
 
     __slots__ = (
-        "_answer", "_answered", "_attempt_begun", "_body", "_body_done", "_carrier", "_client", "_committed", "_deadline",
+        "_answer", "_answered", "_attempt_begun", "_body", "_body_done", "_carrier", "_chooser", "_client", "_committed", "_deadline",
         "_endpoint", "_head", "_held", "_instance", "_interims", "_length", "_loop", "_phase", "_phase_due", "_repeatable", "_retries", "_route",
         "_service", "_target", "_tried", "_unsent", "trace",
     )  # fmt: skip
@@ -55,22 +54,23 @@ class Exchange:
         self._client = client
         self._head = head
         self._route = route = way.route
-        self._service = way.service
+        self._service = service = way.service
+        self._chooser = service.handle.chooser
+        self._loop = service.loop
         self._target = way.target
         self.trace = trace
-        self._loop = asyncio.get_running_loop()
         self._phase = SEEKING
         self._phase_due = 0.0
         self._deadline = trace.begun + route.timeout
         self._retries = route.retries
-        self._repeatable = head.idempotent or route.retry_unsafe
+        self._repeatable = way.repeatable
         self._tried: set[str] = set()
         self._instance: Instance | None = None
         self._endpoint: Endpoint | None = None
         self._carrier: Carrier | None = None
         self._attempt_begun = 0.0
         self._answered: float | None = None
-        """When the present attempt's answer began."""
+        """When the present attempt's answer began, unless it has been whole at once."""
         self._body: list[bytes] | None = []
         """What was sent of the request's body, to be sent again; None when it was too much to keep."""
         self._body_done = head.fields.length == 0
@@ -79,7 +79,7 @@ class Exchange:
         self._length = 0
         """Of its body, as ``body_length_of`` says."""
         self._held: list[bytes] = []
-        """What came behind it."""
+        """What came of the body and the client does not have yet."""
         self._committed = False
         """The client has something of an answer."""
         self._interims = 0
@@ -89,29 +89,30 @@ class Exchange:
 
     def start(self) -> None:
         """Begin."""
-        self._service.handle.chooser.budget.call()
+        self._chooser.budget.call()
         self._seek()
 
     # --- an instance and a connection to it
 
     def _seek(self) -> None:
         self._phase = SEEKING
-        if not self._service.ready:
-            self._service.when_ready(self._found)
-            self._arm(min(self._deadline, self._loop.time() + self._service.wait_s))
+        service = self._service
+        if not service.ready:
+            service.when_ready(self._found)
+            self._arm(min(self._deadline, self._loop.time() + service.wait_s))
             return
-        self._found()
-
-    def _found(self) -> None:
-        if self._phase != SEEKING:
-            return
-        instance = self._service.pick(self._tried, self._key() if self._route.key else None)
+        instance = service.pick(self._tried, self._key() if self._route.key else None)
         if instance is None and self._tried:
             self._loop.call_later(_PAUSE_S, self._again)
         elif instance is None:
             self._nobody()
         else:
             self._attempt(instance)
+
+    def _found(self) -> None:
+        """The service's instances are known now."""
+        if self._phase == SEEKING:
+            self._seek()
 
     def _nobody(self) -> None:
         error = self._service.why_not()
@@ -139,7 +140,7 @@ class Exchange:
         self.trace.instance = instance
         self.trace.attempts += 1
         self._attempt_begun = now
-        self._service.handle.chooser.begun(instance, now_ms=now * 1000)
+        self._chooser.begun(instance, now_ms=now * 1000)
         self._endpoint = endpoint = self._service.endpoint(instance)
         carrier = endpoint.take(unsafe=not self._repeatable)
         if carrier is not None:
@@ -220,7 +221,8 @@ class Exchange:
         if self._head.fields.length:
             carrier.end(self.trace.trailers)
         if self._phase == SENT:
-            self._arm(min(self._deadline, self._loop.time() + self._route.first_byte_timeout))
+            due = self._loop.time() + self._route.first_byte_timeout
+            self._arm(due if due < self._deadline else self._deadline)
 
     # --- the answer
 
@@ -239,7 +241,6 @@ class Exchange:
         else:
             self._service.served(self._instance)
         self._phase = ANSWERING
-        self._answer_begins(self._instance)
         self.trace.status = head.status
         self._length = length = body_length_of(head, self._head.method)
         if 0 <= length <= limits.PROXY_HOLD_SIZE_MAX and self._repeatable_now:
@@ -253,9 +254,8 @@ class Exchange:
         if head.status == 101:
             if not asked or not self._route.upgrade or head.takes_upgrade != asked:
                 raise PeerMisbehaved("the instance switched protocols unasked")
-            assert self._instance is not None
             self._phase = OVER
-            self._answer_begins(self._instance)
+            self._answer_begins()
             self.trace.status = 101
             self._carrier = None
             self._client.switched(carrier, head, self._tunnel_over, idle_s=self._route.idle_timeout)
@@ -266,27 +266,32 @@ class Exchange:
             # Not held back: a client that waits for 100 sends nothing before it comes.
             self._client.interim(head)
 
-    def _answer_begins(self, instance: Instance) -> None:
+    def _answer_begins(self) -> None:
+        """It has not come to its end at once; if it has, only its end is told."""
+        assert self._instance is not None
         self._answered = self._loop.time()
-        self._service.handle.chooser.answered(instance)
+        self._chooser.answered(self._instance)
 
     def _tunnel_over(self) -> None:
         self._attempt_ended(failed=False)
 
-    def parts_came(self, carrier: Carrier, parts: list[bytes], *, ended: bool) -> None:
-        for part in parts:
-            self.trace.sent += len(part)
+    def body_came(self, carrier: Carrier, data: bytes, *, ended: bool) -> None:
+        held = self._held
+        if data:
+            self.trace.sent += len(data)
+            held.append(data)
         if ended:
-            self._complete(carrier, parts)
+            self._complete(carrier)
             return
-        if self._answer is not None:
-            self._held += parts
-        else:
-            self._client.more(parts)
+        if self._answered is None:
+            self._answer_begins()
+        if self._answer is None:
+            self._client.more(held)
+            held.clear()
             carrier.rest(self._client.blocked)
         self._arm(self._loop.time() + self._route.idle_timeout)
 
-    def _complete(self, carrier: Carrier, parts: list[bytes]) -> None:
+    def _complete(self, carrier: Carrier) -> None:
         """The answer is whole: give the carrier back, and the client the rest."""
         self._phase = OVER
         self._carrier = None
@@ -295,8 +300,7 @@ class Exchange:
         carrier.finished(whole=self._body_done)
         if self._answer is not None:
             self._client.begin(self._answer, self._length, whole=self._body_done)
-            parts = self._held + parts
-        self._client.end(parts, trailers)
+        self._client.end(self._held, trailers)
 
     # --- what goes wrong
 
@@ -409,7 +413,7 @@ class Exchange:
         now = self._loop.time()
         if self._retries <= 0 or now >= self._deadline or (sent and not self._repeatable_now):
             return False
-        if not self._service.handle.chooser.budget.spend(now_ms=now * 1000):
+        if not self._chooser.budget.spend(now_ms=now * 1000):
             return False
         self._retries -= 1
         return True
@@ -419,7 +423,7 @@ class Exchange:
         if instance is not None:
             answered, now = self._answered, self._loop.time()
             self._answered = None
-            self._service.handle.chooser.ended(
+            self._chooser.ended(
                 instance,
                 begun_ms=self._attempt_begun * 1000,
                 now_ms=now * 1000,

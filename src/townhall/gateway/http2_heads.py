@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from townhall.gateway.answers import UNTIL_CLOSE, AnswerHead
+from townhall.gateway.answers import BODILESS, UNTIL_CLOSE, AnswerHead
 from townhall.gateway.fields import rendered, via
 from townhall.gateway.requests import Fields, RequestHead, RequestHeads
 from townhall.model.limits import PROXY_MEMO_COUNT_MAX, PROXY_MEMO_SIZE_MAX
@@ -127,7 +127,8 @@ def answer_of(status: int, rows: Sequence[Field], *, ended: bool) -> AnswerHead:
     head.status = status
     head.reason = head.takes_upgrade = b""
     head.announced = next((value for name, value in rows if name == b"content-length"), b"")
-    head.length = int(head.announced) if head.announced else (0 if ended else None)
+    length = int(head.announced) if head.announced else 0 if ended else UNTIL_CLOSE
+    head.length = 0 if status in BODILESS else length
     head.keep_alive = True
     head.via = b", ".join([value for name, value in rows if name == b"via"])
     head.onward = rendered([row for row in rows if row[0] not in (b"content-length", b"via")])

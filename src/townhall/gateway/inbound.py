@@ -20,7 +20,7 @@ from townhall.gateway.answers import UNTIL_CLOSE, AnswerHead
 from townhall.gateway.contracts import Carrier
 from townhall.gateway.exchange import Exchange
 from townhall.gateway.outbound import Outbound
-from townhall.gateway.plane import Refusal, Way
+from townhall.gateway.plane import Refusal
 from townhall.gateway.problems import TABLE, Problem, answer, of_misuse
 from townhall.gateway.rendering import Asker, answer_head, field_block
 from townhall.gateway.requests import Fields
@@ -333,36 +333,39 @@ class Inbound(asyncio.Protocol):
     def _begin(self, raw: bytes) -> None:
         plane = self._plane
         self._begun = False
-        self._trace = trace = Trace(None, self.address, plane.loop.time())
-        trace.head = head = plane.heads.read(raw)
+        head = plane.heads.read(raw)
+        self._trace = trace = Trace(head, self.address, plane.loop.time())
         fields = head.fields
         self._last = not fields.keep_alive or plane.stopping
         if self._asker.trusted:
             trace.address = plane.client_behind(fields.claimed_for, self.address)
+        refused: Refusal | None
         way = plane.find(head, trace)
-        size_max = way.route.body_size_max if isinstance(way, Way) else limits.READ_AHEAD_SIZE_MAX
-        self._reader.begin_body(fields.length, size_max=size_max)
-        if isinstance(way, Way):
-            way = plane.admit(way, trace)
         if isinstance(way, Refusal):
-            self.refuse(way.code, way.detail, retry_after_s=ceil(way.wait_s))
-            return
-        self._exchange = Exchange(self, head, way, trace)
-        self._exchange.start()
+            refused = way
+            self._reader.begin_body(fields.length, size_max=limits.READ_AHEAD_SIZE_MAX)
+        else:
+            self._reader.begin_body(fields.length, size_max=way.route.body_size_max)
+            refused = plane.admit(way, trace)
+            if refused is None:
+                self._exchange = exchange = Exchange(self, head, way, trace)
+                exchange.start()
+                return
+        self.refuse(refused.code, refused.detail, retry_after_s=ceil(refused.wait_s))
 
     def _settle(self) -> None:
         """After anything has happened: which timeout runs."""
         if self._state != OPEN or self._exchange is not None:
             return
-        options, now = self._plane.options, self._plane.loop.time()
+        plane = self._plane
         self._rest(False)
         if self._ended:
             self._close()
         elif not self._reader.size:
-            self._alarm.set(now + options.client_idle)
+            self._alarm.set(plane.loop.time() + plane.options.client_idle)
         elif not self._begun:
             self._begun = True
-            self._alarm.set(now + options.header_timeout)
+            self._alarm.set(plane.loop.time() + plane.options.header_timeout)
 
     def _expired(self) -> None:
         if self._state == LINGER:

@@ -55,19 +55,21 @@ class InboundStream:
         try:
             trace.head = head = plane.http2_heads.read(raw, varying, ended=ended)
             trace.address = self._connection.client_behind(head.fields)
-            way = plane.find(head, trace)
+            refused: Refusal | Way | None
+            refused = way = plane.find(head, trace)
             if isinstance(way, Way):
                 self._size_max = way.route.body_size_max
                 self._check_size(head.fields.length)
-                way = plane.admit(way, trace)
+                refused = plane.admit(way, trace)
+                if refused is None:
+                    self._exchange = Exchange(self, head, way, trace)
         except Misuse as error:
             self._reject(error)
             return
-        if isinstance(way, Refusal):
-            self._answer(TABLE[way.code], way.detail, retry_after_s=ceil(way.wait_s))
-            return
-        self._exchange = Exchange(self, head, way, trace)
-        self._exchange.start()
+        if self._exchange is not None:
+            self._exchange.start()
+        elif isinstance(refused, Refusal):
+            self._answer(TABLE[refused.code], refused.detail, retry_after_s=ceil(refused.wait_s))
 
     def data(self, data: bytes, *, ended: bool) -> None:
         """A part of the request's body."""

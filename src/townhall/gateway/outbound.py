@@ -74,17 +74,10 @@ class Outbound(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=limits.PROXY_BUFFER_SIZE_MAX)
 
     def data_received(self, data: bytes) -> None:
-        taker = self.taker
-        if taker is not None:
-            self._read(taker, data)
-        elif self._piped is not None:
-            self._piped.received(data)
-        else:
-            # Nobody asked for anything: whatever this is, it must not become somebody's answer.
-            self.close()
-
-    def _read(self, taker: Taker, data: bytes) -> None:
-        reader = self._reader
+        taker, reader = self.taker, self._reader
+        if taker is None:
+            self._unasked(data)
+            return
         try:
             reader.feed(data)
             while not reader.begun:
@@ -94,16 +87,18 @@ class Outbound(asyncio.Protocol):
                 taker.head_came(self, head)
                 if self.taker is not taker:
                     return
-            parts = []
-            while not reader.ended:
-                part = reader.part()
-                if not part:
-                    break
-                parts.append(part)
+            part = b"" if reader.ended else reader.part()
         except PeerMisbehaved as error:
             taker.broken(self, error.message)
             return
-        taker.parts_came(self, parts, ended=reader.ended)
+        taker.body_came(self, part, ended=reader.ended)
+
+    def _unasked(self, data: bytes) -> None:
+        if self._piped is not None:
+            self._piped.received(data)
+        else:
+            # Nobody asked for anything: whatever this is, it must not become somebody's answer.
+            self.close()
 
     def eof_received(self) -> bool:
         return False
@@ -116,7 +111,7 @@ class Outbound(asyncio.Protocol):
         if piped is not None:
             piped.lost()
         elif taker is not None and self._reader.begun and self._reader.closed():
-            taker.parts_came(self, [], ended=True)
+            taker.body_came(self, b"", ended=True)
         elif taker is not None:
             untouched = not self._reader.begun and not self._reader.held
             taker.lost(self, untouched=untouched, unprocessed=False)

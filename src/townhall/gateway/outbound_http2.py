@@ -67,13 +67,13 @@ class OutboundHttp2(Http2Pipe[Requester]):
     def data(self, stream: Requested, data: bytes, *, ended: bool) -> None:
         """See ``wire.http2.requester``."""
         if isinstance(stream.owner, StreamCarrier):
-            stream.owner.came([data] if data else [], ended=ended)
+            stream.owner.came(data, ended=ended)
 
     def trailers(self, stream: Requested, fields: list[Field]) -> None:
         """See ``wire.http2.requester``."""
         if isinstance(stream.owner, StreamCarrier):
             stream.owner.trailers = rendered(fields)
-            stream.owner.came([], ended=True)
+            stream.owner.came(b"", ended=True)
 
     def lost(self, stream: Requested, why: str, *, unprocessed: bool) -> None:
         """See ``wire.http2.requester``."""
@@ -142,12 +142,12 @@ class StreamCarrier:
             taker.broken(self, error.message)
             return
         if status >= 200 and self.taker is taker:
-            taker.parts_came(self, [], ended=ended)
+            taker.body_came(self, b"", ended=ended)
 
-    def came(self, parts: list[bytes], *, ended: bool) -> None:
+    def came(self, data: bytes, *, ended: bool) -> None:
         """A part of the body has come, or its end."""
         if self.taker is not None:
-            self.taker.parts_came(self, parts, ended=ended)
+            self.taker.body_came(self, data, ended=ended)
 
     def lost(self, *, unprocessed: bool) -> None:
         """The stream has ended too early."""

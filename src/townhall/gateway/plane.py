@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from townhall.gateway.accesslog import AccessLog
@@ -28,13 +29,18 @@ __all__ = ["Leaver", "Plane", "Refusal", "Way"]
 _AUTO_SUFFIX = b".service.townhall"
 
 
-class Way(NamedTuple):
-    """Where a request goes."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where requests with one head go."""
 
     route: Route
     service: Service
     target: bytes
     """What instances get."""
+    repeatable: bool
+    """Doing it twice is as good as once."""
+    routing: object
+    """The plane's routes when they were asked; with others it is out of date."""
 
 
 class Refusal(NamedTuple):
@@ -88,10 +94,13 @@ class Plane:
         self._buckets: dict[tuple[str, str], Buckets] = {}
         """Of routes with a rate, by their name and what clients are told apart by."""
         self.automatic: dict[str, Route] = {}
+        self._routing = object()
+        """Another one whenever a request may go another way than the same one before."""
 
     def routed(self, table: RouteTable) -> None:
         """Use these routes from now on; requests that run keep theirs, and clients what they have spent of a rate."""
         self.table = table
+        self._routing = object()
         self._found = {}
         kept = self._buckets
         self._buckets = {}
@@ -105,9 +114,21 @@ class Plane:
         """A service that was asked for without a route, and that nobody knows."""
         route = self.automatic.pop(name)
         self._found.pop(id(route), None)
+        self._routing = object()
 
     def find(self, head: RequestHead, trace: Trace) -> Way | Refusal:
         """The way of a request, which its trace is told of."""
+        way = head.way
+        if way is None or way.routing is not self._routing:
+            found = self._find(head)
+            if isinstance(found, Refusal):
+                return found
+            head.way = way = found
+        route = way.route
+        trace.route, trace.service = route.name, route.service
+        return way
+
+    def _find(self, head: RequestHead) -> Way | Refusal:
         if self.name in head.fields.passed:
             # RFC 9110 §7.6.3: it was here before.
             return Refusal("loop", f"the request's Via says that it has passed {self.name.decode()} already")
@@ -123,12 +144,17 @@ class Plane:
         service = self._found.get(id(route))
         if service is None:
             service = self._found[id(route)] = self._service_of(route)
-        trace.route, trace.service = route.name, route.service
-        return Way(route, service, rewritten(route, head) if target is None else target)
+        return Way(
+            route,
+            service,
+            rewritten(route, head) if target is None else target,
+            repeatable=head.idempotent or route.retry_unsafe,
+            routing=self._routing,
+        )
 
-    def admit(self, way: Way, trace: Trace) -> Way | Refusal:
-        """Whether a request may go its way now; if so it counts among those that run."""
-        route, service, _ = way
+    def admit(self, way: Way, trace: Trace) -> Refusal | None:
+        """Why a request may not go its way now; if it may, it counts among those that run."""
+        route, service = way.route, way.service
         if route.rate:
             place = (route.name, route.rate_by)
             buckets = self._buckets.get(place)
@@ -140,12 +166,12 @@ class Plane:
                 return Refusal("rate_limited", f"more than {route.rate:g} requests a second", wait_s)
         if service.requests >= route.max_requests:
             return Refusal("overloaded", f"{service.name} has {service.requests} requests already", 1.0)
-        if not service.breaker.allows(now_s=trace.begun):
+        if service.breaker.failures and not service.breaker.allows(now_s=trace.begun):
             left_s = service.breaker.left_s(now_s=trace.begun)
             return Refusal("circuit_open", f"{service.name} has failed too often in a row", left_s or 1.0)
         service.requests += 1
         trace.admitted = service
-        return way
+        return None
 
     def noted(self, trace: Trace) -> None:
         """A request is over."""

@@ -8,11 +8,14 @@ parser might read differently.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from townhall.gateway.fields import OUR_FIELDS, end_to_end, options_of, passed_by, rendered
 from townhall.model.limits import HEADER_COUNT_MAX, PROXY_MEMO_COUNT_MAX, PROXY_MEMO_SIZE_MAX
 from townhall.wire.http1 import body_length, check_head, check_host, refusal
+
+if TYPE_CHECKING:
+    from townhall.gateway.plane import Way
 
 __all__ = ["IDEMPOTENT", "Fields", "RequestHead", "RequestHeads"]
 
@@ -68,7 +71,7 @@ class Fields:
 class RequestHead:
     """One request's head."""
 
-    __slots__ = ("fields", "last_hop", "method", "path", "query", "target")
+    __slots__ = ("fields", "last_hop", "method", "path", "query", "target", "way")
 
     def __init__(self, method: bytes, target: bytes, fields: Fields) -> None:
         self.method = method
@@ -80,6 +83,8 @@ class RequestHead:
         hops = fields.by_name.get(b"max-forwards", b"")
         self.last_hop = method == b"OPTIONS" and hops != b"" and not hops.strip(b"0")
         """It must not go further than to us (RFC 9110 §7.6.2)."""
+        self.way: Way | None = None
+        """Where the plane sent it when it came last."""
 
     @property
     def idempotent(self) -> bool:

@@ -44,7 +44,7 @@ class Service:
         self._waiting: list[Callable[[], None]] = []
         self._away = away
         self._refused = Complaint(f"{self.name} is known now")
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._starting: asyncio.Task[None] | None = None
         self._unlisten: Callable[[], None] | None = None
         self.wait_s = options.service_wait
@@ -54,7 +54,7 @@ class Service:
         """Find the instances, for ever if need be."""
         if self._starting is None:
             self._unlisten = self.handle.on_change(self._changed)
-            self._starting = self._loop.create_task(self._start(), name="townhall-gateway-service")
+            self._starting = self.loop.create_task(self._start(), name="townhall-gateway-service")
 
     def stop(self) -> None:
         """Follow it no more and close its connections."""
@@ -145,7 +145,8 @@ class Service:
     def ended(self, *, failed: bool, now_s: float) -> None:
         """A request that was admitted is over."""
         self.requests -= 1
-        self.breaker.ended(failed=failed, now_s=now_s)
+        if self.breaker.failures:
+            self.breaker.ended(failed=failed, now_s=now_s)
 
     def expire(self) -> None:
         """Close connections that were idle for long, and forget addresses that are no more."""
@@ -176,9 +177,9 @@ class Service:
         """A registry that is away is so for all services, and is told once; what it refuses, for each."""
         told = error.fields.get("told")
         if told is not None:
-            self._away.tell(away_text(told), now_s=self._loop.time())
+            self._away.tell(away_text(told), now_s=self.loop.time())
         else:
-            self._refused.tell(f"{self.name} is not known yet: {error}", now_s=self._loop.time())
+            self._refused.tell(f"{self.name} is not known yet: {error}", now_s=self.loop.time())
 
     def _changed(self, change: Change) -> None:
         """Connections to those that leave carry no new request; what runs on them goes on."""

@@ -14,6 +14,7 @@ __all__ = ["HeadSizes", "RequestReader"]
 
 _LINE_EXTRA = 64
 """Method, version and spaces of a request line, beside its target."""
+_CR = 13
 _PARTS_MAX = 1_024
 """Pieces kept before they are joined: a body that comes in twos of bytes must not cost forty bytes each."""
 
@@ -50,6 +51,7 @@ class RequestReader:
         "_skipped",
         "_small",
         "ended",
+        "size",
         "trailers",
     )
 
@@ -64,15 +66,12 @@ class RequestReader:
         self._chunks: ChunkDecoder | None = None
         self._parts: list[bytes] = []
         self._left = 0
+        self.size = 0
+        """Bytes held."""
         self.ended = True
         """The body of the present request has been taken completely."""
         self.trailers = b""
         """The checked trailer fields of the last chunked body that has ended."""
-
-    @property
-    def size(self) -> int:
-        """Bytes held."""
-        return len(self._held) - self._at
 
     @property
     def left(self) -> int:
@@ -81,28 +80,29 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived."""
-        if self._at < len(self._held):
+        if self.size:
             data = self._held[self._at :] + data
             self._scanned -= self._at
         else:
             self._scanned = 0
         self._held = data
         self._at = 0
+        self.size = len(data)
 
     def head(self) -> bytes | None:
         """The next head with its empty line; None when it is not there yet.
 
         Raises ``Misuse``: 400 as soon as it cannot become one, 414 and 431 over the limits.
         """
-        held = self._held
-        if self._at == len(held):
+        if not self.size:
             return None
+        held, at, scanned = self._held, self._at, self._scanned - 3
         # RFC 9112 §2.2: one empty line before a request is forgiven, since old clients end bodies with it.
-        if self._forgiving and not self._skipped and held.startswith(b"\r\n", self._at):
-            self._at += 2
+        if held[at] == _CR and self._forgiving and not self._skipped and held.startswith(b"\r\n", at):
+            self._at = at = at + 2
+            self.size -= 2
             self._skipped = True
-        at = self._at
-        end = held.find(b"\r\n\r\n", max(at, self._scanned - 3))
+        end = held.find(b"\r\n\r\n", scanned if scanned > at else at)
         if end < 0:
             check_partial(held, max(at, self._scanned - 1))
             self._check_sizes(at, len(held))
@@ -111,8 +111,8 @@ class RequestReader:
         end += 4
         if end - at > self._small:
             self._check_sizes(at, end)
-        self._at = end
-        self._scanned = end
+        self._at = self._scanned = end
+        self.size = len(held) - end
         self._skipped = False
         return held[at:end]
 
@@ -125,12 +125,12 @@ class RequestReader:
             raise refusal(413, "the body is too large", limit=size_max)
         self.ended = length == 0
         self._left = length
-        self._parts = []
+        self._chunks = None
         self.trailers = b""
+        if self._parts:
+            self._parts = []
         if length == CHUNKED:
             self._chunks = ChunkDecoder(size_max=size_max, trailer_size_max=self._options.header_size_max)
-        else:
-            self._chunks = None
 
     def body(self) -> bytes | None:
         """The whole body; None when it is not all there. Raises ``Misuse`` (400, 413, 431) for bad chunks."""
@@ -153,12 +153,15 @@ class RequestReader:
         at = self._at
         if self._chunks is None:
             data = self._held[at : at + self._left]
-            self._left -= len(data)
-            self._at = at + len(data)
+            size = len(data)
+            self._left -= size
+            self.size -= size
+            self._at = at + size
             self.ended = not self._left
             return data
         chunks = self._chunks
         self._at = chunks.feed(self._held, at)
+        self.size = len(self._held) - self._at
         data = b"".join(chunks.parts)
         chunks.parts.clear()
         if chunks.ended:
@@ -170,7 +173,7 @@ class RequestReader:
     def drop(self) -> None:
         """Forget what is held."""
         self._held = b""
-        self._at = 0
+        self._at = self.size = 0
         self._parts = []
 
     def _check_sizes(self, at: int, end: int) -> None:

@@ -46,7 +46,7 @@ def test_answers_are_read_however_they_are_cut(step: int) -> None:
 def test_lengths() -> None:
     assert head_of("HTTP/1.1 200 OK", "Content-Length: 5").length == 5
     assert head_of("HTTP/1.1 200 OK", "Transfer-Encoding: chunked").length == CHUNKED
-    assert head_of("HTTP/1.1 200").length is None
+    assert head_of("HTTP/1.1 200").length == UNTIL_CLOSE
     open_ended = head_of("HTTP/1.1 200 OK")
     assert body_length_of(open_ended, b"GET") == UNTIL_CLOSE
     assert body_length_of(open_ended, b"HEAD") == 0

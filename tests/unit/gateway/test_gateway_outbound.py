@@ -12,7 +12,9 @@ from townhall.gateway.alarm import Alarm
 from townhall.gateway.contracts import Carrier
 from townhall.gateway.endpoint import EndpointHttp1
 from townhall.gateway.options import GatewayOptions
+from townhall.gateway.plane import Way
 from townhall.gateway.routes import Route
+from townhall.gateway.trace import Trace
 from townhall.model import limits
 
 
@@ -220,5 +222,22 @@ def test_services_found_by_name_alone_are_bounded() -> None:
             while len(plane.automatic) < limits.PROXY_AUTO_SERVICES_MAX:
                 plane.automatic[str(len(plane.automatic))] = Route(name="x", service="x")
             assert b'"code":"no_route"' in await stand.ask(get("/another/1"))
+
+    run(main())
+
+
+def test_the_way_of_a_head_is_remembered_until_the_routes_change() -> None:
+    async def main() -> None:
+        async with Stand("auto = true\nservice_wait = 0.01\n") as stand:
+            plane = stand.gateway.plane
+            head = plane.heads.read(get("/user/1"))
+            first, trace = plane.find(head, Trace(head, "", 0.0)), Trace(head, "", 0.0)
+            assert isinstance(first, Way)
+            assert plane.find(head, trace) is first
+            assert (trace.route, trace.service) == ("auto:user", "user")
+            plane.forget("user")
+            again = plane.find(head, trace)
+            assert isinstance(again, Way)
+            assert again.route is not first.route
 
     run(main())

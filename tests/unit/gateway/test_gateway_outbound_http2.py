@@ -11,6 +11,7 @@ from gateway_support import HELLO, Instance, Stand, get, read_message, run, unti
 
 from free_ports import free_port
 from http2_client import ask, request
+from townhall.gateway.answers import UNTIL_CLOSE
 from townhall.gateway.config import read_config
 from townhall.gateway.endpoint_http2 import EndpointHttp2
 from townhall.gateway.http2_heads import answer_of, request_block
@@ -279,4 +280,4 @@ def test_heads() -> None:
     head = answer_of(200, [(b"content-length", b"5"), (b"via", b"1.1 a"), (b"x", b"y")], ended=False)
     assert (head.length, head.announced, head.via, head.onward) == (5, b"5", b"1.1 a", b"x: y\r\n")
     assert answer_of(200, [], ended=True).length == 0
-    assert answer_of(200, [], ended=False).length is None
+    assert answer_of(200, [], ended=False).length == UNTIL_CLOSE
