@@ -104,6 +104,8 @@ class Connection(Timed, asyncio.Protocol):
                     self.due = driver.idle_due
                     self._transport.write(wire)  # type: ignore[union-attr]  # ready means that it is open
                     return
+            if self._take_whole(data):
+                return
         elif self._state >= LINGER:
             return
         self._reader.feed(data)
@@ -260,6 +262,20 @@ class Connection(Timed, asyncio.Protocol):
         self._settle()
 
     # --- within
+
+    def _take_whole(self, data: bytes) -> bool:
+        """Take a request that arrived in one piece and alone, as most do; False when it is not just that."""
+        driver = self._driver
+        end = data.find(b"\r\n\r\n") + 4
+        plan = driver.heads.young.get(data[:end])
+        if plan is None or plan.length != len(data) - end or plan.length > plan.size_max or plan.duplex:
+            return False
+        self._ready = False
+        self._last = self.closes(plan)
+        driver.execute(self, plan, data[end:])
+        if self.run is not None:
+            self._settle()
+        return True
 
     def _take_turn(self) -> None:
         self._waits = True
