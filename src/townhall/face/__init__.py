@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from townhall.model.access import Actor
 
 __all__ = [
-    "Duplex", "EndOfStream", "Face", "Follow", "Handler", "Park", "Pulled", "Reply", "Request", "Route", "Step", "Stream",
-    "Submit", "Unfollow", "Verb",
+    "Alike", "Duplex", "EndOfStream", "Face", "Follow", "Handler", "Park", "Pulled", "Reply", "Request", "Route", "Step",
+    "Stream", "Submit", "Unfollow", "Verb",
 ]  # fmt: skip
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -82,6 +82,17 @@ class Submit(msgspec.Struct, frozen=True):
     abandoned: Callable[[Sequence[Outcome | TownhallError]], Sequence[Command]] | None = None
 
 
+class Alike(NamedTuple):
+    """How others who ask with the same words and credentials may wait as the first of them does.
+
+    While the view is fresh, its attempt would find for them what it found for the first: that there is nothing to tell.
+    So neither it nor the handler is called; what each of them waits at most is asked.
+    """
+
+    view: View
+    wait_ms: Callable[[Request], int]
+
+
 class Park(msgspec.Struct, frozen=True):
     """A parked read (long poll). ``attempt(reader, expired)`` returns None to go on waiting; never when expired.
 
@@ -95,6 +106,7 @@ class Park(msgspec.Struct, frozen=True):
     attempt: Callable[[Reader, bool], Reply | Submit | None]
     wait_ms: int
     abandoned: Callable[[], Sequence[Command]] | None = None
+    alike: Alike | None = None
 
 
 class Pulled(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, cast
 
 from townhall.core import Command
 from townhall.core.queries import Reader
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Driver"]
 
 _log = logging.getLogger(__name__)
+_PARKS_COUNT_MAX: Final = 1_024
+"""Waits that others may join: each holds its request for as long, and what is asked anew each time leaves many."""
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -61,6 +63,7 @@ class Driver:
         self.replies = Replies(options, self.counters)
         self.peers = peers or Peers(options)
         self.stopping = False
+        self._parks: dict[Plan, Park] = {}
         self.idle_due = 0
         """The tick at which a connection that becomes idle now has been so for too long."""
         self.tick(0)
@@ -113,6 +116,9 @@ class Driver:
             request = Request(
                 plan.method, plan.path, plan.segments, plan.query, plan.headers, body, peer.name, actor, self.hub.live
             )
+            park = self._parks.get(plan)
+            if park is not None and self._join(peer, plan, request, park):
+                return
             verb = handler(request, self.hub.reader(actor))
         except Exception as error:
             if request is None:
@@ -129,6 +135,23 @@ class Driver:
                 )
             verb = self.refusal(error, request)
         self.carry_out(peer, plan, request, verb)
+
+    def _join(self, peer: Connection, plan: Plan, request: Request, park: Park) -> bool:
+        """Let it wait as the one before it with the same words does, see ``face.Alike``; False when it must look."""
+        alike = park.alike
+        assert alike is not None
+        if not alike.view.fresh or self.stopping:
+            del self._parks[plan]
+            return False
+        ParkRun(self, peer, plan, request).join(park, alike.wait_ms(request))
+        return True
+
+    def parked(self, plan: Plan, park: Park) -> None:
+        """Somebody waits; others with the same words may do likewise."""
+        if park.alike is not None and plan.key is not None:
+            if len(self._parks) >= _PARKS_COUNT_MAX:
+                self._parks.clear()
+            self._parks[plan] = park
 
     def carry_out(self, peer: Connection, plan: Plan, request: Request, verb: Verb) -> None:
         """Do what a handler or a render returned."""

@@ -114,12 +114,23 @@ class ParkRun(Run):
         if verb is not None:
             self._answer(verb)
 
+    def join(self, park: Park, wait_ms: int) -> None:
+        """Wait as somebody else does, who looked and found nothing."""
+        verb = self.driver.guard(self.request, self._wait, park, wait_ms)
+        if verb is not None:
+            self._answer(verb)
+
     def _begin(self, park: Park) -> Reply | Submit | None:
         expired = park.wait_ms <= 0 or self.driver.stopping
         verb = park.attempt(self.reader(), expired)
         if verb is not None:
             return verb
         assert not expired, "attempt must answer when it has expired"
+        self._wait(park, park.wait_ms)
+        self.driver.parked(self.plan, park)
+        return None
+
+    def _wait(self, park: Park, wait_ms: int) -> None:
         try:
             self.driver.peers.take_place(self.peer)
             try:
@@ -134,11 +145,10 @@ class ParkRun(Run):
         self._park = park
         self.driver.counters.parked += 1
         self.peer.run = self
-        self.driver.wheel.arm(self, park.wait_ms)
+        self.driver.wheel.arm(self, wait_ms)
         if self.peer.half_closed:
             # It did so before, while a Submit was patient with it; nobody knows that a wait would end for it.
             self.peer.hang_up()
-        return None
 
     def _wake(self) -> None:
         if self._ticket is not None:

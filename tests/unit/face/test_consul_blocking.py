@@ -88,3 +88,15 @@ def test_views_end_with_a_change_of_rights():
     assert isinstance(reply, Reply)
     assert reply.view is not None
     assert ("access", "") in reply.view.interests  # type: ignore[attr-defined]
+
+
+def test_others_with_the_same_words_wait_alike_until_something_changes():
+    world = FaceWorld()
+    park = world.verb("GET", "/v1/catalog/services?index=99&wait=16s")
+    assert isinstance(park, Park)
+    assert park.alike is not None
+    assert park.alike.view.fresh
+    assert 16_000 <= park.alike.wait_ms(world.request("GET", "/v1/catalog/services")) < 17_000
+    cached = world.verb("GET", "/v1/catalog/services?index=99&wait=16s&cached")
+    assert isinstance(cached, Park)
+    assert cached.alike is None

@@ -6,7 +6,7 @@ from typing import Any
 
 from serve_support import FakeHub, Serving, get, post, serving, until
 
-from townhall.face import Park, Pulled, Reply, Stream, Submit
+from townhall.face import Alike, Park, Pulled, Reply, Stream, Submit
 from townhall.model.errors import NotFound, OverLimit, TooLarge
 from townhall.serve.waiting import Commands
 
@@ -255,3 +255,53 @@ def test_those_who_wait_with_the_same_words_share_one_rendering() -> None:
         assert server.counters.parked == 0
 
     serving(test)
+
+
+def test_those_who_ask_with_the_same_words_while_nothing_changes_wait_without_looking() -> None:
+    async def test(server: Serving) -> None:
+        hub, looked, asked = server.hub, 0, []
+        view = hub.view()
+
+        def wait_ms(request: Any) -> int:
+            asked.append(request.peer)
+            return 60_000
+
+        def attempt(reader: Any, expired: bool) -> Reply | None:
+            nonlocal looked
+            looked += 1
+            return Reply(200, b"expired" if expired else b"now") if expired or hub.position > 1 else None
+
+        server.face.parked = Park((), attempt, 60_000, alike=Alike(view, wait_ms))
+        clients = [await server.client() for _ in range(4)]
+        for count, client in enumerate(clients[:3], 1):
+            client.send(get("/park"))
+            await until(lambda count=count: server.counters.parked == count)  # type: ignore[misc]
+        assert looked == 1
+        assert len(set(asked)) == len(asked) == 2, "each is asked how long it waits"
+        hub.change()
+        await until(lambda: looked == 4)
+        clients[3].send(get("/park"))
+        await until(lambda: server.counters.parked == 4)
+        assert looked == 5, "something has changed, so it looks"
+        hub.change()
+        assert [(await client.answer()).body for client in clients] == [b"now"] * 4
+
+    serving(test)
+
+
+def test_who_may_not_wait_any_more_is_told_even_where_others_wait_alike() -> None:
+    async def test(server: Serving) -> None:
+        server.hub.secrets.add("s3cret")
+        server.face.parked = Park((), lambda *_: None, 60_000, alike=Alike(server.hub.view(), lambda _: 60_000))
+        clients = [await server.client() for _ in range(3)]
+        clients[0].send(get("/park", "X-Token: s3cret"))
+        await until(lambda: server.counters.parked == 1)
+        clients[1].send(get("/park", "X-Token: s3cret"))
+        await until(lambda: server.counters.parked == 2)
+        assert (await clients[2].get("/park", "X-Token: s3cret")).body.startswith(b"over_limit")
+        clients[0].cut()
+        await until(lambda: server.counters.parked == 1)
+        server.hub.secrets.discard("s3cret")
+        assert (await clients[2].get("/park", "X-Token: s3cret")).status == 401
+
+    serving(test, parked_per_address_max=2)

@@ -15,7 +15,7 @@ import msgspec
 
 from townhall.core import Interest, View
 from townhall.core.queries import Reader
-from townhall.face import Headers, Park, Reply, Request, Verb
+from townhall.face import Alike, Headers, Park, Reply, Request, Verb
 from townhall.face.consul.requests import ReadOptions
 
 __all__ = [
@@ -113,7 +113,11 @@ def parked(request: Request, options: ReadOptions, read: Read) -> Park:
         # What is told at the deadline may not be remembered: who asks the same next must wait.
         return _reply(reader, options, read, None) if expired else None
 
-    return Park(read.interests, attempt, wait_with_jitter(request, options.wait_ms))
+    def wait_ms(asker: Request) -> int:
+        return wait_with_jitter(asker, options.wait_ms)
+
+    view = _view(request, options, read)
+    return Park(read.interests, attempt, wait_ms(request), alike=None if view is None else Alike(view, wait_ms))
 
 
 def _view(request: Request, options: ReadOptions, read: Read) -> View | None:

@@ -39,7 +39,7 @@ def empty_when_unseen(site: Site, handler: Handler) -> Handler:
             assert found is None or isinstance(found, Reply)
             return found
 
-        return Park(verb.interests, attempt, verb.wait_ms)
+        return Park(verb.interests, attempt, verb.wait_ms, alike=verb.alike)
 
     return handle
 
