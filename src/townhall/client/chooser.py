@@ -59,11 +59,11 @@ class Chooser:
         self._keyed = balancer if isinstance(balancer, KeyAware) else None
         self._census = balancer if isinstance(balancer, Census) else None
         self._rng = rng
-        self._lock = Lock()
+        self._lock = self._counting = Lock()
         self._chosen: Sequence[Instance] = ()
         self._passed: set[str] = set()
         self._family: list[Chooser] = [self]
-        """All choosers that count the same calls."""
+        """All choosers that count the same calls, under the lock of the first."""
         self._panic_threshold = choice.panic_threshold
         self._subset = Subset(choice.subset, choice.consumer)
 
@@ -71,7 +71,7 @@ class Chooser:
         """Share ejections, the budget of retries and the counts of calls with another one, from now on."""
         self.ejections, self.budget, self.tally = other.ejections, other.budget, other.tally
         other._family.append(self)
-        self._family = other._family
+        self._family, self._counting = other._family, other._counting
 
     def rebuild(self, instances: Sequence[Instance], *, now_ms: float, unix_ms: float) -> float | None:
         """Choose among these from now on; returns in how many milliseconds to do so again, None for never.
@@ -131,7 +131,7 @@ class Chooser:
 
     def begun(self, instance: Instance, *, now_ms: float) -> None:
         """A call begins; each is followed by one ``ended``."""
-        with self._family[0]._lock:
+        with self._counting:
             self.tally.begun(instance.id)
         for one in self._family:
             if one._load is not None:
@@ -140,12 +140,12 @@ class Chooser:
 
     def answered(self, instance: Instance) -> None:
         """The answer to a call begins; ``ended`` is told when that was."""
-        with self._family[0]._lock:
+        with self._counting:
             self.tally.answered(instance.id)
 
     def unanswered(self) -> Collection[str]:
         """The ids of instances at which calls wait for an answer."""
-        with self._family[0]._lock:
+        with self._counting:
             return tuple(self.tally.unanswered)
 
     def ended(
@@ -155,7 +155,7 @@ class Chooser:
 
         ``answered_ms``: when the answer began, if it was told that it does (``answered``).
         """
-        with self._family[0]._lock:
+        with self._counting:
             if answered_ms is None:
                 answered_ms = now_ms
                 self.tally.answered(instance.id)
@@ -164,7 +164,7 @@ class Chooser:
             if one._load is not None:
                 with one._lock:
                     one._load.ended(instance, now_ms=now_ms, duration_ms=answered_ms - begun_ms, failed=failed)
-        if not failed and self.ejections:
+        if not failed and self.ejections.strikes:
             self.ejections.succeeded(instance.id, now_ms=now_ms)
 
     def _candidates(self, instances: Sequence[Instance], now_ms: float) -> Sequence[Instance]:

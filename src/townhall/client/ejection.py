@@ -28,18 +28,19 @@ class Ejections:
     """The failures of one service's instances, as one consumer has seen them."""
 
     def __init__(self) -> None:
-        self._strikes: dict[str, _Strikes] = {}
+        self.strikes: dict[str, _Strikes] = {}
+        """By id: those to which calls failed and have not worked since."""
 
     def __bool__(self) -> bool:
-        return bool(self._strikes)
+        return bool(self.strikes)
 
     def failed(self, instance_id: str, *, now_ms: float) -> bool:
         """A call failed. True when this ejects the instance, False when it is out already (a call begun before)."""
-        strikes = self._strikes.get(instance_id)
+        strikes = self.strikes.get(instance_id)
         if strikes is not None and now_ms < strikes.until_ms:
             return False
         if strikes is None or now_ms - strikes.until_ms > limits.CLIENT_EJECTIONS_REMEMBERED_MS:
-            strikes = self._strikes[instance_id] = _Strikes(0, 0)
+            strikes = self.strikes[instance_id] = _Strikes(0, 0)
         duration_ms = min(limits.CLIENT_EJECTION_MAX_MS, limits.CLIENT_EJECTION_MS * 2 ** min(strikes.count, 30))
         strikes.count += 1
         strikes.until_ms = now_ms + duration_ms
@@ -50,27 +51,27 @@ class Ejections:
 
         One that is still out (the call was begun before, or nothing else was left) comes back when its time is over.
         """
-        strikes = self._strikes.get(instance_id)
+        strikes = self.strikes.get(instance_id)
         if strikes is not None and now_ms >= strikes.until_ms:
-            del self._strikes[instance_id]
+            del self.strikes[instance_id]
 
     def retain(self, instance_ids: Iterable[str]) -> None:
         """Forget instances that are no more."""
-        if self._strikes:
+        if self.strikes:
             known = set(instance_ids)
-            for gone in [one for one in self._strikes if one not in known]:
-                del self._strikes[gone]
+            for gone in [one for one in self.strikes if one not in known]:
+                del self.strikes[gone]
 
     def ejected(self, callable_ids: Sequence[str], *, now_ms: float) -> set[str]:
         """Those to leave out now, the ones longest out, and no more of ``callable_ids`` than the share allows."""
-        out = {one: strikes.until_ms for one, strikes in self._strikes.items() if now_ms < strikes.until_ms}
+        out = {one: strikes.until_ms for one, strikes in self.strikes.items() if now_ms < strikes.until_ms}
         counted = sorted((one for one in callable_ids if one in out), key=out.__getitem__, reverse=True)
         allowed = max(1, int(len(callable_ids) * limits.CLIENT_EJECTED_SHARE_MAX))
         return set(out) - set(counted[allowed:])
 
     def next_return_ms(self, *, now_ms: float) -> float | None:
         """When the next one comes back; None when none is out."""
-        return min((one.until_ms for one in self._strikes.values() if one.until_ms > now_ms), default=None)
+        return min((one.until_ms for one in self.strikes.values() if one.until_ms > now_ms), default=None)
 
 
 def candidates(instances: Sequence[Instance], ejections: Ejections, *, now_ms: float) -> list[Instance]:

@@ -24,7 +24,8 @@ class RetryBudget:
 
     def call(self) -> None:
         """A call begins."""
-        self._saved = min(limits.CLIENT_RETRY_SAVED_MAX, self._saved + limits.CLIENT_RETRY_RATIO)
+        if self._saved < limits.CLIENT_RETRY_SAVED_MAX:
+            self._saved += limits.CLIENT_RETRY_RATIO
 
     def spend(self, *, now_ms: float) -> bool:
         """Whether one retry may be made; it is paid for."""

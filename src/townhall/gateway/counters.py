@@ -57,7 +57,7 @@ class Counters:
         counts.sent_bytes += trace.sent
         if trace.attempts > 1:
             self.retries += trace.attempts - 1
-        for kind in trace.failures:
-            self.failures[trace.service, kind] += 1
+        if trace.failures:
+            self.failures.update((trace.service, kind) for kind in trace.failures)
         if trace.code:
             self.problems[trace.code] += 1

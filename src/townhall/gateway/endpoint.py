@@ -167,7 +167,6 @@ class EndpointHttp1(Endpoint):
         connection.taker = None
         if not connection.open or connection not in self.all:
             return
-        connection.rest(False)
         connection.idle_since = self._loop.time()
         while self.waiting:
             connection.reused = True

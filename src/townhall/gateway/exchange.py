@@ -64,7 +64,8 @@ class Exchange:
         self._deadline = trace.begun + route.timeout
         self._retries = route.retries
         self._repeatable = way.repeatable
-        self._tried: set[str] = set()
+        self._tried: tuple[str, ...] = ()
+        """Instances, by id."""
         self._instance: Instance | None = None
         self._endpoint: Endpoint | None = None
         self._carrier: Carrier | None = None
@@ -101,7 +102,10 @@ class Exchange:
             service.when_ready(self._found)
             self._arm(min(self._deadline, self._loop.time() + service.wait_s))
             return
-        instance = service.pick(self._tried, self._key() if self._route.key else None)
+        if self._tried:
+            instance = self._chooser.untried(self._tried, service.handle.instances())
+        else:
+            instance = self._chooser.pick(self._key() if self._route.key else None)
         if instance is None and self._tried:
             self._loop.call_later(_PAUSE_S, self._again)
         elif instance is None:
@@ -135,7 +139,7 @@ class Exchange:
 
     def _attempt(self, instance: Instance) -> None:
         now = self._loop.time()
-        self._tried.add(instance.id)
+        self._tried += (instance.id,)
         self._instance = instance
         self.trace.instance = instance
         self.trace.attempts += 1

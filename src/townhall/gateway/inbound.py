@@ -220,7 +220,7 @@ class Inbound(asyncio.Protocol):
     def pump(self) -> None:
         """Take of the request's body what its exchange wants; what it does not want keeps the client waiting."""
         exchange, reader = self._exchange, self._reader
-        if exchange is None or (reader.ended and not reader.size and not self._resting):
+        if exchange is None:
             return
         try:
             # The exchange may come to its end while it is given something.
@@ -325,10 +325,10 @@ class Inbound(asyncio.Protocol):
         except Misuse as error:
             self._reject(error)
         self._running = False
-        if self._exchange is not None:
-            self.pump()
-        else:
+        if self._exchange is None:
             self._settle()
+        elif self._reader.size or not self._reader.ended or self._resting:
+            self.pump()
 
     def _begin(self, raw: bytes) -> None:
         plane = self._plane
@@ -358,7 +358,8 @@ class Inbound(asyncio.Protocol):
         if self._state != OPEN or self._exchange is not None:
             return
         plane = self._plane
-        self._rest(False)
+        if self._resting:
+            self._rest(False)
         if self._ended:
             self._close()
         elif not self._reader.size:

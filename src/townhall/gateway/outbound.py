@@ -179,6 +179,8 @@ class Outbound(asyncio.Protocol):
     def finished(self, *, whole: bool) -> None:
         """See ``contracts.Carrier``."""
         if whole and self._reader.goes_on:
+            if self._resting:
+                self.rest(False)
             self.endpoint.release(self)
         else:
             self.close()

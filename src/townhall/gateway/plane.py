@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from townhall.gateway.accesslog import AccessLog
 from townhall.gateway.buckets import Buckets
@@ -29,8 +30,7 @@ __all__ = ["Leaver", "Plane", "Refusal", "Way"]
 _AUTO_SUFFIX = b".service.townhall"
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(msgspec.Struct, frozen=True):
     """Where requests with one head go."""
 
     route: Route
@@ -176,8 +176,11 @@ class Plane:
     def noted(self, trace: Trace) -> None:
         """A request is over."""
         now = self.loop.time()
-        if trace.admitted is not None:
-            trace.admitted.ended(failed=trace.status in (502, 503, 504), now_s=now)
+        service = trace.admitted
+        if service is not None:
+            service.requests -= 1
+            if service.breaker.failures:
+                service.breaker.ended(failed=trace.status in (502, 503, 504), now_s=now)
         duration_s = now - trace.begun
         self.counters.noted(trace, duration_s)
         if self._log.open:

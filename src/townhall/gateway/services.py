@@ -72,13 +72,6 @@ class Service:
         """Call back when the instances are known."""
         self._waiting.append(callback)
 
-    def pick(self, tried: set[str], key: bytes | None) -> Instance | None:
-        """The instance for a request's next attempt; None when none may be called."""
-        chooser = self.handle.chooser
-        if not tried:
-            return chooser.pick(key)
-        return chooser.untried(tried, self.handle.instances())
-
     def anyone(self) -> Instance | None:
         """An instance, tried or not."""
         return self.handle.chooser.pick()
@@ -141,12 +134,6 @@ class Service:
         """It answered well."""
         if self._misses:
             self._misses.pop(instance.id, None)
-
-    def ended(self, *, failed: bool, now_s: float) -> None:
-        """A request that was admitted is over."""
-        self.requests -= 1
-        if self.breaker.failures:
-            self.breaker.ended(failed=failed, now_s=now_s)
 
     def expire(self) -> None:
         """Close connections that were idle for long, and forget addresses that are no more."""
