@@ -185,6 +185,11 @@ class Connection(Timed, asyncio.Protocol):
         if self._tight:
             self._tight = False
             self._transport.set_write_buffer_limits(high=self._driver.options.write_buffer_size_max)
+        if not (self._running or self._out or self._reader.size or self._state != HEAD or self.ends):
+            # Nearly always: nothing else is to be sent or there to be taken.
+            self._write(data)
+            self._settle()
+            return
         self._out.append(data)
         self._gathered += len(data)
         if self.ends:
@@ -200,10 +205,6 @@ class Connection(Timed, asyncio.Protocol):
             # We may be within the writer's round of answers: what is pipelined takes its turn after the others'.
             self._flush()
             self._take_turn()
-        elif self._state == HEAD:
-            # What ``proceed`` does when nothing is there to be taken.
-            self._flush()
-            self._settle()
         else:
             self.proceed()
 
@@ -344,10 +345,14 @@ class Connection(Timed, asyncio.Protocol):
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
             self._out.clear()
             self._gathered = 0
-            # A closing transport has lost its peer, and connection_lost is on its way.
-            if not self._transport.is_closing():
-                self._driver.counters.sent_bytes += len(data)
-                self._transport.write(data)
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        transport = self._transport
+        # A closing transport has lost its peer, and connection_lost is on its way.
+        if transport is not None and not transport.is_closing():
+            self._driver.counters.sent_bytes += len(data)
+            transport.write(data)
 
     def _settle(self) -> None:
         """After anything has happened: which timeout runs, and whether reading goes on."""

@@ -168,7 +168,8 @@ class Replies:
         body = reply.body
         if status in _BODYLESS:
             return render_head(status, reply.headers), b""
-        top = self._top(status, reply.content_type if body else b"")
+        content_type = reply.content_type if body else b""
+        top = self._tops.get((status, content_type)) or self._top(status, content_type)
         if reply.headers:
             top += render_fields(reply.headers)
         if len(body) >= self._options.gzip_size_min and reply.content_type.startswith(_COMPRESSIBLE):
@@ -177,12 +178,9 @@ class Replies:
 
     def _top(self, status: int, content_type: bytes) -> bytes:
         """Status line and Content-Type; the few that there are are kept."""
-        key = (status, content_type)
-        top = self._tops.get(key)
-        if top is None:
-            top = render_head(status, ((b"Content-Type", content_type),) if content_type else ())
-            if len(self._tops) < 1_000:
-                self._tops[key] = top
+        top = render_head(status, ((b"Content-Type", content_type),) if content_type else ())
+        if len(self._tops) < 1_000:
+            self._tops[status, content_type] = top
         return top
 
     def _keep(self, rendered: Rendered, view: View, plan: Plan) -> None:

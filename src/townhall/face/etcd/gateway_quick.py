@@ -57,12 +57,10 @@ def _put(body: bytes) -> bytes | None:
     lease = _number(put.lease)
     if lease is None:
         return None
-    parts = [*_bytes(b"\x0a", put.key), *_bytes(b"\x12", put.value)]
+    message = _bytes(b"\x0a", put.key) + _bytes(b"\x12", put.value)
     if lease:
-        parts += (b"\x18", varint(lease))
-    if put.prev_kv:
-        parts.append(b"\x20\x01")
-    return b"".join(parts)
+        message += b"\x18" + varint(lease)
+    return message + b"\x20\x01" if put.prev_kv else message
 
 
 def _range(body: bytes) -> bytes | None:
@@ -73,18 +71,16 @@ def _range(body: bytes) -> bytes | None:
     limit = _number(asked.limit)
     if limit is None:
         return None
-    parts = [*_bytes(b"\x0a", asked.key), *_bytes(b"\x12", asked.range_end)]
+    message = _bytes(b"\x0a", asked.key) + _bytes(b"\x12", asked.range_end)
     if limit:
-        parts += (b"\x18", varint(limit))
+        message += b"\x18" + varint(limit)
     if asked.serializable:
-        parts.append(b"\x38\x01")
-    if asked.keys_only:
-        parts.append(b"\x40\x01")
-    return b"".join(parts)
+        message += b"\x38\x01"
+    return message + b"\x40\x01" if asked.keys_only else message
 
 
-def _bytes(tag: bytes, value: bytes) -> tuple[bytes, ...]:
-    return (tag, varint(len(value)), value) if value else ()
+def _bytes(tag: bytes, value: bytes) -> bytes:
+    return b"%b%b%b" % (tag, varint(len(value)), value) if value else b""
 
 
 def _number(value: str | int) -> int | None:
