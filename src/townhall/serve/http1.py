@@ -29,6 +29,7 @@ BODY: Final = 1
 DUPLEX: Final = 2
 LINGER: Final = 3
 CLOSED: Final = 4
+_CR: Final = 13
 
 
 class Connection(Timed, asyncio.Protocol):
@@ -269,6 +270,12 @@ class Connection(Timed, asyncio.Protocol):
         driver = self._driver
         end = data.find(b"\r\n\r\n") + 4
         plan = driver.heads.young.get(data[:end])
+        if plan is None and 4 <= end <= self._reader.small and data[0] != _CR:
+            try:
+                plan = driver.heads.plan(data[:end])
+            except Misuse as error:
+                self._reject(error)
+                return True
         if plan is None or plan.length != len(data) - end or plan.length > plan.size_max or plan.duplex:
             return False
         self._ready = False

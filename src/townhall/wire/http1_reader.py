@@ -49,16 +49,17 @@ class RequestReader:
         "_parts",
         "_scanned",
         "_skipped",
-        "_small",
         "ended",
         "size",
+        "small",
         "trailers",
     )
 
     def __init__(self, options: HeadSizes, *, forgiving: bool = True) -> None:
         self._options = options
         self._forgiving = forgiving
-        self._small = min(options.target_size_max, options.header_size_max)
+        self.small = min(options.target_size_max, options.header_size_max)
+        """Heads up to this size are within all limits."""
         self._held = b""
         self._at = 0
         self._scanned = 0
@@ -109,7 +110,7 @@ class RequestReader:
             self._scanned = len(held)
             return None
         end += 4
-        if end - at > self._small:
+        if end - at > self.small:
             self._check_sizes(at, end)
         self._at = self._scanned = end
         self.size = len(held) - end

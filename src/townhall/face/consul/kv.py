@@ -163,6 +163,10 @@ class _One(_Found):
         super().__init__(key, b"", asked)
         self._raw = raw
 
+    def index(self, reader: Reader) -> int:
+        kv = reader.get(SPACE, self._start)
+        return super().index(reader) if kv is None else kv.mod_revision
+
     def kvs(self, reader: Reader) -> Sequence[KeyValue]:
         kv = reader.get(SPACE, self._start)
         return () if kv is None else (kv,)
