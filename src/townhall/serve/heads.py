@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import httptools
 
 from townhall.face import Face, Handler, Reply
-from townhall.face.routing import Router
+from townhall.face.routing import Match, Router
 from townhall.model.errors import TownhallError
 from townhall.model.limits import HEAD_MEMO_SIZE_MAX
 from townhall.serve.options import HttpOptions
@@ -43,6 +43,9 @@ _UNROUTED_BODY_SIZE_MAX = 65_536
 """What is read of the body of a request that leads nowhere, so that its connection can go on."""
 _FIELDS_MEMO_COUNT_MAX: Final = 4_096
 """Header sections remembered: they differ by the client, its tokens and the length of the body."""
+
+_WAYS_COUNT_MAX: Final = 4_096
+"""Paths remembered, decoded, with the route that they take."""
 
 
 class _Fields(NamedTuple):
@@ -124,6 +127,7 @@ class Heads:
         """Read by the connection's shortest path, too."""
         self._old: dict[bytes, Plan] = {}
         self._fields: dict[tuple[bytes, bytes], _Fields] = {}
+        self._ways: dict[tuple[str, str], tuple[str, Match]] = {}
         self._half = max(options.head_memo_count_max // 2, 1)
         self._methods = tuple(sorted({route.method for route in face.routes} | {"HEAD", "OPTIONS"}))
 
@@ -220,10 +224,9 @@ class Heads:
             plan.path, plan.segments = raw_path, {}
             plan.fixed = _options(self._methods)
             return
-        parts = decode_path(raw_path)
-        match = self.router.match(plan.method, parts)
-        plan.path, plan.segments = "/" + "/".join(parts), match.segments
-        route = match.route
+        way = self._ways.get((plan.method, raw_path))
+        plan.path, match = way or self._find_way(plan, raw_path)
+        plan.segments, route = match.segments, match.route
         if route is None:
             if plan.method == "OPTIONS" and match.allowed:
                 plan.fixed = _options(match.allowed)
@@ -237,6 +240,16 @@ class Heads:
             plan.secret = self.face.credentials(plan.headers, plan.query)
         except TownhallError as error:
             plan.fixed = self.face.error(error, None)
+
+    def _find_way(self, plan: Plan, raw_path: str) -> tuple[str, Match]:
+        parts = decode_path(raw_path)
+        way = "/" + "/".join(parts), self.router.match(plan.method, parts)
+        if plan.query and len(raw_path) <= HEAD_MEMO_SIZE_MAX:
+            # Who waits asks with another index each time, but of the same path.
+            if len(self._ways) >= _WAYS_COUNT_MAX:
+                self._ways.clear()
+            self._ways[plan.method, raw_path] = way
+        return way
 
 
 def _options(methods: Sequence[str]) -> Reply:

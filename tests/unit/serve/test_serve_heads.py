@@ -205,3 +205,19 @@ def test_the_memory_of_fields_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     for number in range(11):
         several.plan(get("/hello", f"X-Number: {number}"))
     assert len(several._fields) <= 4
+
+
+def test_a_path_leads_where_it_led_whatever_is_asked_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("townhall.serve.heads._WAYS_COUNT_MAX", 2)
+    reader = heads()
+    for number in range(9):
+        for target, path, segments in (
+            ("/names/a%2Fb", "/names/a/b", {"name": "a/b"}), ("/keys/c/d", "/keys/c/d", {"key": "c/d"}), ("/nowhere", "/nowhere", {}),
+        ):  # fmt: skip
+            plan = reader.plan(get(f"{target}?index={number}"))
+            assert (plan.path, plan.segments, plan.query) == (path, segments, {"index": [str(number)]})
+            assert (plan.fixed is None) is bool(segments)
+        assert reader.plan(get(f"/names/a?index={number}", method="DELETE")).handler is None, "the method counts, too"
+    assert len(reader._ways) <= 2
+    reader.plan(get("/names/b"))
+    assert ("GET", "/names/b") not in reader._ways, "without a query the whole head is what comes again"
