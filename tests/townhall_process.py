@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,9 @@ DEADLINE_S = 120.0
 # --dev turns every face on at its usual port; several registries of several test processes would meet there. A test
 # that wants one of these asks for it with an option, which wins over the environment.
 FACES_OFF = {"TOWNHALL_CONSUL": "off", "TOWNHALL_DNS": "off", "TOWNHALL_ETCD": "off"}
+# What consumers keep for a start without registry must not be that of another run, whose registry had the same port.
+CACHE = tempfile.mkdtemp(prefix="townhall-test-cache-")
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -32,7 +37,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     # Dozens of processes import the same modules: compiled once, also where compiled files are not wanted beside sources.
     clean.pop("PYTHONDONTWRITEBYTECODE", None)
     clean.setdefault("PYTHONPYCACHEPREFIX", str(SOURCE.parent / ".cache" / "pycache"))
-    return {**clean, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **FACES_OFF, **(extra or {})}
+    return {**clean, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "XDG_CACHE_HOME": CACHE, **FACES_OFF, **(extra or {})}
 
 
 class TownhallProcess:
