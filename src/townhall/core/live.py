@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from townhall.core import Interest, View
+from townhall.core.state import Lease
 from townhall.model.errors import TownhallError
 
 __all__ = ["Live", "Subscriber", "Work"]
@@ -33,6 +34,12 @@ class Live(Protocol):
 
     def renew_one(self, lease: int) -> bool:
         """The same for one; False when it does not exist any more."""
+        ...
+
+    def renewing(self) -> Callable[[Lease], bool]:
+        """``renew_one`` for one turn, with one look at the clock. False, which has had no effect, where a lease is late:
+        then ``renew_one`` must be asked.
+        """
         ...
 
     def now_ms(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
 
@@ -131,13 +131,10 @@ class Reader:
 
         A renewal is no command, yet it keeps instances callable and locks held: the same right as to recover a lease.
         """
-        state, actor = self.state, self.actor
-        if not (state.access_enabled or actor.restricted or state.guarded):
-            return  # Nearly always: nothing is kept from anybody.
-        judge = check_rights if not self._free else check_guarded if state.guarded else None
-        if judge is not None:
+        if self.open_leases is None and (not self._free or self.state.guarded):
+            judge = check_guarded if self._free else check_rights
             for id_ in leases:
-                judge(state, RecoverLease(id=id_), actor)
+                judge(self.state, RecoverLease(id=id_), self.actor)
 
     def require_range(self, space: str, start: bytes, end: bytes) -> None:
         """Raise Denied, or Unauthenticated, unless the actor may read every key of ``[start, end)``: for what is
@@ -375,15 +372,19 @@ class Reader:
             refuse(self.actor, Resource.SESSION, Level.READ, str(id))
         return self.state.leases.get(id)
 
+    @property
+    def open_leases(self) -> Mapping[int, Lease] | None:
+        """All leases, where the actor may see and renew any; None where it must be asked for each. Do not keep them."""
+        state, actor = self.state, self.actor
+        return None if state.access_enabled or actor.restricted or state.guarded else state.leases
+
     def leases(self) -> Iterator[Lease]:
         """All leases, for who may read everything of the operator's. Do not keep them."""
         self.require(Resource.OPERATOR, Level.READ, "")
         return iter(self.state.leases.values())
 
     def key_leases(self) -> list[Lease]:
-        """The leases that keys hang on or may (those of sessions are the sessions' own), as far as the actor may read all
-        of these keys. Do not keep them.
-        """
+        """The leases that keys hang on or may, none of sessions; only those whose keys may all be read. Do not keep them."""
         self.require_token()
         return query_keys.key_leases(self)
 
@@ -404,8 +405,7 @@ class Reader:
 
     def sessions(self) -> Sequence[Session]:
         """All sessions that the actor may see."""
-        sessions = self.state.sessions.values()
-        return [session for session in sessions if self.may(Resource.SESSION, Level.READ, session.node)]
+        return [one for one in self.state.sessions.values() if self.may(Resource.SESSION, Level.READ, one.node)]
 
     def sessions_revision(self) -> int:
         """Position of the last opening or closing of a session."""

@@ -183,9 +183,10 @@ class Duplex(msgspec.Struct, frozen=True):
     """The answer goes on after the client has said its last: ``closed`` waits for the end of the call."""
     ended: Callable[[], None] | None = None
     """Over HTTP: the client has said its last. It may raise ``EndOfStream``: what it said was not whole."""
-    again: Callable[[Reader, bytes], Sequence[Step] | None] | None = None
-    """Over gRPC: what ``receive`` returns to the one message in these framed bytes, where the face knows it by them; None
-    where it does not. It spares what comes again and again the look at its frame.
+    again: Callable[[Reader], Callable[[bytes], bytes | None] | None] | None = None
+    """Over gRPC, for what comes again and again: with a reader it makes, for one turn and for all calls with the same head
+    on a connection, what gives the one answer of ``receive`` to the one message in these framed bytes. None, which has
+    had no effect, sends them to ``receive``.
     """
 
 

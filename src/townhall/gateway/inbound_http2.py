@@ -93,6 +93,9 @@ class InboundHttp2(Http2Pipe[Connection]):
         begun = stream.owner = InboundStream(self, stream)
         begun.start(head, varying, ended=ended)
 
+    def answering(self, stream: Stream) -> None:
+        """See ``wire.http2``: nothing is answered here."""
+
     def data(self, stream: Stream, data: bytes, ended: bool) -> None:
         """See ``wire.http2``."""
         # Nobody wants it when the answer is complete, though the client has not taken all of it.

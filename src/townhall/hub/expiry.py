@@ -155,6 +155,21 @@ class Expiry:
             at[id_] = self._read_ms - self._skipped_ms + lease.ttl_ms
         return True
 
+    def renewing(self) -> Callable[[Lease], bool]:
+        """See ``core.live.Live``."""
+        now_ms, at, stages, state = self.lease_time_ms(), self.deadlines.at, self._stages, self._state
+
+        def renew(lease: Lease) -> bool:
+            if stages or state.silent:
+                return False
+            self.renewals += 1
+            id_ = lease.id
+            if id_ in at:
+                at[id_] = now_ms + lease.ttl_ms
+            return True
+
+        return renew
+
     def _renew_late(self, lease: Lease, now_ms: int) -> bool:
         """Renew a lease whose deadline has passed or whose connection broke; False when it is too late."""
         id_ = lease.id

@@ -19,6 +19,7 @@ from townhall.core.guard import known_user
 from townhall.core.live import Live, Subscriber, Work
 from townhall.core.passwords import hash_password, password_matches
 from townhall.core.queries import Reader
+from townhall.core.state import Lease
 from townhall.hub.breaks import Breaks
 from townhall.hub.check_deadlines import CheckDeadlines
 from townhall.hub.clock import MachineClock
@@ -279,6 +280,10 @@ class Hub:
     def renew_one(self, lease: int) -> bool:
         """See ``core.live.Live``."""
         return self.expiry.renew_one(lease)
+
+    def renewing(self) -> Callable[[Lease], bool]:
+        """See ``core.live.Live``."""
+        return self.expiry.renewing()
 
     def now_ms(self) -> int:
         """See ``core.live.Live``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from townhall.face import Reply
@@ -77,6 +78,10 @@ class CallRun(Timed):
 
     def writable(self) -> None:
         """The peer's windows have taken everything that was sent."""
+
+    def answering(self) -> Callable[[bytes], bytes | None] | None:
+        """See ``wire.http2.Sink``."""
+        return None
 
     def received(self, data: bytes, ended: bool) -> None:
         """A part of the request of a duplex call."""

@@ -252,14 +252,13 @@ class StreamCall(CallRun):
 class DuplexCall(StreamCall):
     """A call whose request goes on beside it. What the input causes is answered in the order of the input."""
 
-    __slots__ = ("_again", "_answers", "_deframer", "_duplex", "_finishing", "_follows", "_pull_due", "_told")
+    __slots__ = ("_answers", "_deframer", "_duplex", "_finishing", "_follows", "_pull_due", "_told")
 
     def __init__(
         self, driver: CallDriver, peer: Http2Peer, exchange: Exchange, plan: CallPlan, call: Call, duplex: Duplex
     ) -> None:
         super().__init__(driver, peer, exchange, plan, call, duplex.stream)
         self._duplex = duplex
-        self._again = duplex.again
         self._deframer = Deframer(plan.size_max, gzip=plan.gzip)
         self._answers = Answers(driver, call)
         self._follows = Follows(driver.hub, self._heard)
@@ -272,16 +271,25 @@ class DuplexCall(StreamCall):
     # --- input
 
     def received(self, data: bytes, ended: bool) -> None:
-        if not (ended or self._answers.places) and self._open and self._deframer.empty:
-            # The shortest paths: one message, and nothing waits before it.
-            if self._again is not None and self._heard_by(self._again, data):
-                return
-            if self._deframer.is_one(data):
-                self._message(data[PREFIX_SIZE:])
-                return
-        self.peer.held += len(data)
-        self._deframer.feed(data)
-        self._take_messages()
+        if not (ended or self._answers.places) and self._open and self._deframer.is_one(data):
+            # The shortest path: one message, and nothing waits before it.
+            self._message(data[PREFIX_SIZE:])
+        else:
+            self.peer.held += len(data)
+            self._deframer.feed(data)
+            self._take_messages()
+        if self._duplex.again is not None:
+            quiet = self._open and self._deframer.empty and not (ended or self._answers.places or self._pull_due)
+            # Whole frames may be answered beside this, until one is not.
+            self.exchange.again = self.plan if quiet and not self._stream.heartbeat_ms else None
+
+    def answering(self) -> Callable[[bytes], bytes | None] | None:
+        if self._duplex.again is None:
+            return None
+        try:
+            return self._duplex.again(self.reader())
+        except Exception:
+            return None  # What is wrong is said when it is asked again, message by message.
 
     def _take_messages(self) -> None:
         """As many as may be taken now; the rest waits, and with it the peer."""
@@ -302,15 +310,9 @@ class DuplexCall(StreamCall):
         self.peer.held -= before - deframer.size
 
     def _message(self, message: bytes) -> None:
-        self._heard_by(self._duplex.receive, message)
-
-    def _heard_by(self, receive: Callable[[Reader, bytes], Sequence[Step] | None], data: bytes) -> bool:
-        """Give the face what came and do what it says. False when it does not say anything to that."""
         peer = self.peer
         try:
-            steps = receive(self.driver.reader(self.plan, peer), data)
-            if steps is None:
-                return False
+            steps = self._duplex.receive(self.driver.reader(self.plan, peer), message)
             if len(steps) == 1 and type(steps[0]) is bytes and not self._answers.places:
                 # Answered at once, and in its turn.
                 peer.outbox.send(self.exchange, steps[0])
@@ -318,7 +320,7 @@ class DuplexCall(StreamCall):
                     peer.say()
                 if self._stream.heartbeat_ms:
                     self._rearm()
-                return True
+                return
             self._steps(steps)
         except EndOfStream as end:
             self._end(end.data)
@@ -326,7 +328,6 @@ class DuplexCall(StreamCall):
             self._break(self.driver.refusal(error, self.call))
         else:
             self._drain()
-        return True
 
     def _steps(self, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -408,6 +409,7 @@ class DuplexCall(StreamCall):
         if self._open:
             self.peer.held -= self._deframer.size
             self._follows.clear()
+            self.exchange.again = None
         super()._stop()
 
     def _closed(self, *, clean: bool) -> None:

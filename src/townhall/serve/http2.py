@@ -8,6 +8,7 @@ A silent connection is asked with a PING; one that does not answer, or takes not
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, cast
 
 from townhall.core.queries import Reader
@@ -214,6 +215,11 @@ class Http2Peer(Timed, asyncio.Protocol):
             self._plain(stream, owner)
         if self.held > HTTP2_HELD_SIZE_MAX and not stream.finished:
             self._over_limit(stream)
+
+    def answering(self, stream: Stream) -> Callable[[bytes], bytes | None] | None:
+        """See ``wire.http2``."""
+        owner = stream.owner
+        return owner.answering() if isinstance(owner, CallRun) else None
 
     def lost(self, stream: Stream) -> None:
         """See ``wire.http2``."""

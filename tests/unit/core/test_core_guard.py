@@ -193,6 +193,7 @@ def test_a_lease_belongs_to_who_may_write_its_keys():
         world.run(commands.GrantLease(id=id_), amy)
         world.run(put(key, lease=id_))
     reader = Reader(world.state, amy, world.rules)
+    assert reader.open_leases is None, "each must be asked for"
     reader.require_renewal([7])
     with pytest.raises(Denied):
         reader.require_renewal([8])

@@ -227,6 +227,7 @@ def test_lists_leave_out_what_the_actor_may_not_see():
     reader.require_range("native", b"mine/", b"mine0")
     world.run(commands.GrantLease(id=8))
     world.register("b", lease=8)
+    assert (reader.open_leases, Reader(world.state, Actor(restricted=True)).open_leases) == (None, None)
     reader.require_renewal([7, 9])
     for refused in (
         lambda: reader.require_range("native", b"mine/", b"n"),

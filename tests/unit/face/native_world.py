@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -15,7 +15,7 @@ from townhall.core.decide import decide
 from townhall.core.evolve import evolve
 from townhall.core.live import Subscriber
 from townhall.core.queries import Reader
-from townhall.core.state import State
+from townhall.core.state import Lease, State
 from townhall.face import Duplex, Park, Reply, Request, Stream, Submit, Verb
 from townhall.face.native import NativeFace
 from townhall.face.routing import Router
@@ -88,6 +88,9 @@ class World:
 
     def renew_one(self, lease: int) -> bool:
         return not self.renew((lease,))
+
+    def renewing(self) -> Callable[[Lease], bool]:
+        return lambda lease: self.renew_one(lease.id)
 
     def deadline(self, lease: int) -> int | None:
         return self.deadlines.get(lease)

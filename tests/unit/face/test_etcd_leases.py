@@ -143,9 +143,11 @@ def test_renewals_that_are_remembered_are_answered_like_those_read_anew(asked: l
         # Alone, and with unknown fields behind it: a short one, and one too long to be remembered.
         for data in (plain, plain + b"\x10\x01", plain + b"\x7a\x20" + b"x" * 32):
             assert service.renewed(world, world.reader(), data) == (framed(encode(expected)),)
-            again = service.renewed_again(world, world.reader(), framed(data))
-            assert again == (None if len(data) > etcd_leases.RENEWAL_SIZE_MAX else (framed(encode(expected)),))
-            assert service.renewed_again(world, world.reader(), framed(data)[:-1]) is None
+            again = service.renewing(world, world.reader())
+            assert again is not None
+            unknown = lease is None or len(data) > etcd_leases.RENEWAL_SIZE_MAX
+            assert again(framed(data)) == (None if unknown else framed(encode(expected)))
+            assert again(framed(data)[:-1]) is None
 
 
 def test_what_is_renewed_again_moves_the_deadline(world: EtcdWorld) -> None:
@@ -153,11 +155,13 @@ def test_what_is_renewed_again_moves_the_deadline(world: EtcdWorld) -> None:
     stream = Streamed(world, f"{LEASE}/LeaseKeepAlive", LeaseKeepAliveResponse)
     message = encode(LeaseKeepAliveRequest(id=id_))
     assert stream.duplex.again is not None
-    assert stream.duplex.again(world.reader(), framed(message)) is None, "it did not come before"
+    again = stream.duplex.again(world.reader())
+    assert again is not None
+    assert again(framed(message)) is None, "it did not come before"
     first = stream.duplex.receive(world.reader(), message)
     world.now += 30_000
     assert left(world, id_).ttl == 30
-    assert stream.duplex.again(world.reader(), framed(message)) == first
+    assert (again(framed(message)),) == first
     assert left(world, id_).ttl == 60
 
 

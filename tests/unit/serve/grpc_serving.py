@@ -51,6 +51,8 @@ class ToyFace:
         self.received: list[bytes] = []
         self.knows: dict[bytes, bytes] = {}
         """What it knows by its framed bytes; without any it is not asked."""
+        self.answered_again = 0
+        """How many it answered because it knew them."""
         self.closed: list[bool] = []
         self.steps: Callable[[bytes], Any] = lambda message: [framed(b"<" + message + b">")]
         self.outlives_input = False
@@ -121,9 +123,19 @@ class ToyFace:
         steps: Sequence[Any] = self.steps(message)
         return steps
 
-    def again(self, reader: Any, message: bytes) -> Sequence[Any] | None:
-        """The same as ``receive``, for what is in ``knows``."""
-        return self.receive(reader, self.knows[message]) if message in self.knows else None
+    def again(self, reader: Any) -> Callable[[bytes], bytes | None]:
+        """The same as ``receive``, for what is in ``knows`` and is one answer."""
+
+        def answer(message: bytes) -> bytes | None:
+            known = self.knows.get(message)
+            steps = self.steps(known) if known is not None else ()
+            if known is None or len(steps) != 1 or not isinstance(steps[0], bytes):
+                return None
+            self.received.append(known)
+            self.answered_again += 1
+            return steps[0]
+
+        return answer
 
     def gone(self, clean: bool) -> Sequence[Any]:
         self.closed.append(clean)

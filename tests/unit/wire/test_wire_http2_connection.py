@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import hpack
 import pytest
@@ -54,6 +54,9 @@ class Sink:
         self.count_whole += 1
         self._requested(stream, head, b"", False)
         self.data(stream, data, True)
+
+    def answering(self, stream: Stream) -> Callable[[bytes], bytes | None] | None:
+        return None
 
     def data(self, stream: Stream, data: bytes, ended: bool) -> None:
         self.events.append(("data", stream.id, data, ended))

@@ -6,7 +6,7 @@ hang on, and those of sessions, are nobody's business here: to etcd's clients th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -54,7 +54,7 @@ class _Renewal:
         """Of the lease when it was answered last; 0 for none."""
         self.revision = -1
         """That the last answer tells; -1 for none."""
-        self.answer: Sequence[Step] = ()
+        self.answer = b""
 
 
 class LeaseService:
@@ -108,33 +108,48 @@ class LeaseService:
     def keep_alive(self, call: Call, reader: Reader) -> Verb:
         """A stream of renewals, for any number of leases."""
         live = call.live
-        return Duplex(
-            Stream((), _nothing), partial(self.renewed, live), _leave, again=partial(self.renewed_again, live)
-        )
+        return Duplex(Stream((), _nothing), partial(self.renewed, live), _leave, again=partial(self.renewing, live))
 
     def renewed(self, live: Live, reader: Reader, data: bytes) -> Sequence[Step]:
         """The LeaseKeepAliveResponse to one request: TTL 0 for a lease that is not there, or is just ending."""
-        return self._renew(live, reader, self._renewals.get(framed(data)) or self._read(data))
-
-    def renewed_again(self, live: Live, reader: Reader, message: bytes) -> Sequence[Step] | None:
-        """The same for a request with its frame; None for one that did not come before."""
-        renewal = self._renewals.get(message)
-        return None if renewal is None else self._renew(live, reader, renewal)
-
-    def _renew(self, live: Live, reader: Reader, renewal: _Renewal) -> Sequence[Step]:
-        id_ = renewal.id
-        lease = _known(reader, id_)
+        renewal = self._renewals.get(framed(data)) or self._read(data)
+        lease = _known(reader, renewal.id)
         ttl_ms = 0
         if lease is not None:
-            reader.require_renewal((id_,))
-            if live.renew_one(id_):
+            reader.require_renewal((lease.id,))
+            if live.renew_one(lease.id):
                 ttl_ms = lease.ttl_ms
         revision = reader.space_revision(SPACE)
         # When nothing was written since, the last answer holds again.
         if revision != renewal.revision or ttl_ms != renewal.ttl_ms:
-            renewal.revision, renewal.ttl_ms = revision, ttl_ms
-            renewal.answer = (framed(self._identity.header.at(revision) + _said(id_, ttl_ms)),)
-        return renewal.answer
+            self._tell(renewal, revision, ttl_ms)
+        return (renewal.answer,)
+
+    def renewing(self, live: Live, reader: Reader) -> Callable[[bytes], bytes | None] | None:
+        """For one turn: the same for a request with its frame. None for one that did not come before, and for what is
+        not as it nearly always is.
+        """
+        leases = reader.open_leases
+        if leases is None:
+            return None
+        known, renew, revision, tell = self._renewals.get, live.renewing(), reader.space_revision(SPACE), self._tell
+
+        def again(message: bytes) -> bytes | None:
+            renewal = known(message)
+            if renewal is None:
+                return None
+            lease = leases.get(renewal.id)
+            if lease is None or lease.kind is not _KEYS or lease.sessions or not renew(lease):
+                return None
+            if revision != renewal.revision or lease.ttl_ms != renewal.ttl_ms:
+                tell(renewal, revision, lease.ttl_ms)
+            return renewal.answer
+
+        return again
+
+    def _tell(self, renewal: _Renewal, revision: int, ttl_ms: int) -> None:
+        renewal.revision, renewal.ttl_ms = revision, ttl_ms
+        renewal.answer = framed(self._identity.header.at(revision) + _said(renewal.id, ttl_ms))
 
     def _read(self, data: bytes) -> _Renewal:
         renewal = _Renewal(decode(wire.LeaseKeepAliveRequest, data).id)

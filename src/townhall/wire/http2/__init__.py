@@ -12,6 +12,7 @@ A stream goes: ``Sink.request`` once, ``Sink.data`` for what its body brings, th
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -101,6 +102,12 @@ class Sink(Writable, Protocol):
     def whole(self, stream: Stream, head: Head, data: bytes) -> None:
         """A stream began, and this one frame is all of its body: ``request`` and ``data`` at once. Only for heads that
         say they may be given so, without varying field, and while no answer waits for the peer's windows.
+        """
+        ...
+
+    def answering(self, stream: Stream) -> Callable[[bytes], bytes | None] | None:
+        """Asked once for frames in a row on streams of one ``again``: what gives the answer to the whole of such a
+        frame, or None, which has had no effect, when ``data`` must be called instead.
         """
         ...
 

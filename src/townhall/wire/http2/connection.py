@@ -17,6 +17,7 @@ from townhall.wire.http2 import frames as f
 from townhall.wire.http2.guard import Guard
 from townhall.wire.http2.memory import HeadReader, Memory
 from townhall.wire.http2.outbox import Outbox, Stream
+from townhall.wire.http2.repeats import Repeats
 from townhall.wire.http2.settings import NO_TABLE, Settings, greeting
 
 __all__ = ["Connection"]
@@ -36,8 +37,8 @@ class Connection:
     """The server's end. ``outbox`` is what it says."""
 
     __slots__ = (
-        "_acknowledged", "_greeted", "_half", "_handlers", "_held", "_limits", "_open_block", "_peer", "_reader", "_sink",
-        "_stream_half", "_taken", "_unacked", "_usual", "guard", "last", "leaving", "outbox", "over", "settled", "streams",
+        "_acknowledged", "_greeted", "_half", "_handlers", "_held", "_limits", "_open_block", "_peer", "_reader", "_repeats",
+        "_sink", "_stream_half", "_taken", "_unacked", "_usual", "guard", "last", "leaving", "outbox", "over", "settled", "streams",
     )  # fmt: skip
 
     def __init__(self, limits: Http2Limits, memory: Memory, sink: Sink, room: int) -> None:
@@ -61,6 +62,7 @@ class Connection:
         self.outbox = Outbox(sink, room)
         self.outbox.out.append(greeting(limits))
         self.streams = self.outbox.streams
+        self._repeats = Repeats(self.outbox, sink, self._stream_half)
         self.last = 0
         """The highest stream that the peer has opened."""
         self.leaving = False
@@ -135,7 +137,7 @@ class Connection:
             try:
                 # The first two make up nearly all.
                 if kind == f.DATA and self._usual:
-                    self._data(flags, number & _STREAM_BITS, held[start:stop])
+                    at, budget = self._data_from(held, start, stop, budget)
                 elif kind == f.HEADERS and flags == f.END_HEADERS and self._usual:
                     at = self._whole(number & _STREAM_BITS, held, start, stop)
                     budget -= at > stop  # It was two frames.
@@ -151,24 +153,20 @@ class Connection:
         return at if self._greeted else 0, False
 
     def _whole(self, number: int, held: bytes, start: int, stop: int) -> int:
-        """A head, which nearly always one DATA frame follows that ends the stream: both at once, to the same effect as
-        one after the other. Where what was read ends.
-        """
+        """A head and the one DATA frame that nearly always follows and ends the stream, as if one by one. Where they end."""
         block = held[start:stop]
         head = self._reader.whole.young.get(block)
         data, outbox = stop + _HEAD_SIZE, self.outbox
         if head is not None and head.whole and len(held) >= data and number > self.last and number & 1:
             size, flags, same = _head_of(held, stop)
-            kind = size & 255
-            size >>= 8
-            end: int = data + size
+            end: int = data + (size >> 8)
             if (
-                kind == f.DATA and flags == f.END_STREAM and same & _STREAM_BITS == number
-                and size <= f.FRAME_SIZE_MIN and end <= len(held)
+                size & 255 == f.DATA and flags == f.END_STREAM and same & _STREAM_BITS == number
+                and end - data <= f.FRAME_SIZE_MIN and end <= len(held)
                 and not (self.leaving or outbox.unsent) and len(self.streams) < self._limits.streams_max
             ):  # fmt: skip
                 self.last = number
-                self._unacked += size
+                self._unacked += end - data
                 if self._unacked >= self._half:
                     self._replenish()
                 stream = self.streams[number] = Stream(number, outbox.initial_window)
@@ -177,6 +175,18 @@ class Connection:
                 return end
         self._block(number, block, ended=False)
         return stop
+
+    def _data_from(self, held: bytes, start: int, stop: int, budget: int) -> tuple[int, int]:
+        """A DATA frame, and with it those behind it that are answered at once like it. Where they end, and the budget."""
+        begin = start - _HEAD_SIZE
+        _, flags, number = _head_of(held, begin)
+        if not flags:
+            at, count = self._repeats.answer(held, begin, budget + 1, self._half - self._unacked)
+            if count:
+                self._unacked += at - start - (count - 1) * _HEAD_SIZE
+                return at, budget - count + 1
+        self._data(flags, number & _STREAM_BITS, held[start:stop])
+        return stop, budget
 
     def _unusual(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         if self._open_block is not None and kind != f.CONTINUATION:

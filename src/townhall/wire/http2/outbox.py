@@ -26,8 +26,8 @@ class Stream:
     """One exchange. It is asked for what it is far more often than it is made, hence the slots."""
 
     __slots__ = (
-        "due", "ended", "expected", "finished", "id", "owner", "paused", "pending", "started", "trailers", "unacked",
-        "unsent", "window",
+        "again", "due", "ended", "expected", "finished", "id", "owner", "paused", "pending", "started", "trailers",
+        "unacked", "unsent", "window",
     )  # fmt: skip
 
     def __init__(self, number: int, window: int) -> None:
@@ -37,6 +37,10 @@ class Stream:
         self.owner: object = None
         self.due = 0
         """Both for the sink."""
+        self.again: object = None
+        """Set by the sink when it may answer whole frames at once; equal for streams that are answered alike. See
+        ``Sink.answering``.
+        """
         self.ended = False
         """The peer has said its last."""
         self.started = False
