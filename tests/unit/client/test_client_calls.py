@@ -43,7 +43,7 @@ def test_a_busy_instance_gets_no_more_calls() -> None:
         # Three calls go to three instances; the one at "c" is answered.
         loop = asyncio.get_running_loop()
         waiting = [loop.create_task(handle.get("/", timeout=120)) for _ in range(3)]
-        await until(lambda: made["a"].requests and made["b"].requests)
+        await until(lambda: made["a"].requests and made["b"].requests and any(task.done() for task in waiting))
         for _ in range(5):
             assert (await handle.get("/")).body == b"c"
         for task in waiting:
